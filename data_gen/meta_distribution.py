@@ -1,0 +1,253 @@
+"""The law over (family, parameters, composition, n, dims) that an estimator is trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_gen.additive_noise import UniformAdditiveNoise
+from data_gen.composition import BlockProduct, LinearMixing, Warped
+from data_gen.covariance import ENSEMBLES, draw_dispersion
+from data_gen.elliptical import Gaussian, StudentT
+from data_gen.independence import IndependentCoordinates, IndependentSides
+from data_gen.joint import Joint
+from data_gen.streams import Streams
+
+__all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
+
+FamilyName = str  # "gaussian-<ensemble>", "student-<ensemble>", "additive", "independent", "noise"
+
+_BASE_FAMILIES = (
+    *(f"gaussian-{name}" for name in ENSEMBLES),
+    *(f"student-{name}" for name in ENSEMBLES),
+    "additive",
+    "noise",
+)
+
+
+def _default_families() -> dict[str, float]:
+    return {
+        "gaussian-dense": 1.0,
+        "gaussian-sparse": 1.5,
+        "gaussian-latent_variable": 1.5,
+        "gaussian-factor": 1.0,
+        "gaussian-canonical": 1.0,
+        "student-dense": 1.0,
+        "student-sparse": 1.5,
+        "student-latent_variable": 0.5,
+        "student-factor": 0.5,
+        "student-canonical": 0.5,
+        "additive": 1.5,
+        "independent": 1.2,
+        "product": 1.3,
+    }
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """What the data sets of one group of a batch share; all groups of a batch share n and dims."""
+
+    family: FamilyName
+    num_points: int
+    dim_x: int
+    dim_y: int
+    num_datasets: int
+    blocks: tuple[tuple[FamilyName, int, int], ...] = ()  # of "product" and "independent": (family, dim_x, dim_y)
+    mixed_x: bool = False
+    mixed_y: bool = False
+
+
+@dataclass(frozen=True)
+class MetaDistribution:
+    """A law over labelled data sets; plain numbers, so that it can be written into a checkpoint.
+
+    `families` gives weights. n is uniform on `num_points` with `uniform_points_probability`, else log-uniform on
+    [num_points[0], max_num_points]. Dims are equal with `equal_dims_probability` (uniform on `dims`), else each is
+    log-uniform on 1…max_dim. `cost_per_batch` sets how many data sets one batch holds.
+    """
+
+    name: str = "default"
+    families: Mapping[str, float] = field(default_factory=_default_families)
+    num_points: tuple[int, int] = (10, 500)
+    max_num_points: int = 4000
+    uniform_points_probability: float = 0.7
+    dims: tuple[int, int] = (1, 32)
+    max_dim: int = 64
+    equal_dims_probability: float = 0.55
+    mixed_probability: float = 0.2
+    max_condition_number: float = 30.0
+    weak_probability: float = 0.15
+    df: tuple[float, float] = (1.0, 30.0)
+    max_mi: float = 45.0
+    datasets_per_batch: tuple[int, int] = (16, 128)
+    groups_per_batch: int = 4  # families, or compositions, that share the n and dims of one batch
+    cost_per_batch: float = 6.0e5
+
+    def __post_init__(self) -> None:
+        known = {*_BASE_FAMILIES, "independent", "product"}
+        if unknown := set(self.families) - known:
+            raise ValueError(f"got unknown families {sorted(unknown)}, expected some of {sorted(known)}")
+        if not self.families or min(self.families.values()) < 0 or sum(self.families.values()) <= 0:
+            raise ValueError(f"got family weights {dict(self.families)}, expected non-negative weights, one positive")
+        if not 4 <= self.num_points[0] <= self.num_points[1] or self.max_num_points < self.num_points[0]:
+            raise ValueError(
+                f"got num_points {self.num_points} and max_num_points {self.max_num_points}, "
+                "expected 4 <= low <= high and low <= max_num_points"
+            )
+        for name in ("uniform_points_probability", "equal_dims_probability", "mixed_probability", "weak_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"got {name}={getattr(self, name)}, expected a probability in [0, 1]")
+        smallest, largest = self.datasets_per_batch
+        if not 8 <= smallest <= largest or smallest % 8 or largest % 8:
+            raise ValueError(
+                f"got datasets_per_batch={self.datasets_per_batch}, expected low <= high, both positive multiples of 8 "
+                "so that every number of processes up to 8 shares a batch evenly"
+            )
+        if not 0 < self.df[0] <= self.df[1]:
+            raise ValueError(f"got df={self.df}, expected 0 < low <= high")
+        if self.groups_per_batch not in (1, 2, 4, 8):
+            raise ValueError(f"got groups_per_batch={self.groups_per_batch}, expected 1, 2, 4 or 8")
+        if not 1 <= self.dims[0] <= self.dims[1] or self.max_dim < 1:
+            raise ValueError(f"got dims {self.dims} and max_dim {self.max_dim}, expected 1 <= low <= high")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MetaDistribution:
+        """Build from plain numbers; unknown keys are refused."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise ValueError(
+                f"got unknown meta-distribution keys {sorted(unknown)}, expected some of {sorted(known)}"
+            )
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**plain)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, fit for JSON."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["families"] = dict(self.families)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @property
+    def ranges(self) -> dict[str, list[float]]:
+        """What an estimator trained on this law has seen: n, dims and MI."""
+        top_points = self.max_num_points if self.uniform_points_probability < 1 else self.num_points[1]
+        top_dim = self.max_dim if self.equal_dims_probability < 1 else self.dims[1]
+        low_dim = 1 if self.equal_dims_probability < 1 else self.dims[0]
+        dims: list[float] = [low_dim, max(top_dim, self.dims[1])]
+        points: list[float] = [self.num_points[0], max(top_points, self.num_points[1])]
+        return {"num_points": points, "dim_x": dims, "dim_y": dims, "mi": [0.0, self.max_mi]}
+
+    def draw_shapes(self, generator: np.random.Generator) -> tuple[BatchShape, ...]:
+        """The groups of one batch: n, dims and the number of data sets in common, a family and composition each."""
+        low, high = self.num_points
+        if generator.random() < self.uniform_points_probability:
+            num_points = int(generator.integers(low, high + 1))
+        else:
+            num_points = _log_uniform_integer(generator, low, self.max_num_points)
+        if generator.random() < self.equal_dims_probability:
+            dim_x = dim_y = int(generator.integers(self.dims[0], self.dims[1] + 1))
+        else:
+            dim_x = _log_uniform_integer(generator, 1, self.max_dim)
+            dim_y = _log_uniform_integer(generator, 1, self.max_dim)
+        size = self._num_datasets(num_points, dim_x + dim_y) // self.groups_per_batch
+        return tuple(
+            self._draw_group(generator, num_points, dim_x, dim_y, size) for _ in range(self.groups_per_batch)
+        )
+
+    def _draw_group(
+        self, generator: np.random.Generator, num_points: int, dim_x: int, dim_y: int, size: int
+    ) -> BatchShape:
+        names = list(self.families)
+        weights = np.array([self.families[name] for name in names])
+        family = names[generator.choice(len(names), p=weights / weights.sum())]
+        mixed_x, mixed_y = generator.random(2) < self.mixed_probability
+        blocks: tuple[tuple[str, int, int], ...] = ()
+        if family == "product":
+            blocks = self._draw_blocks(generator, dim_x, dim_y)
+        elif family == "independent":
+            blocks = tuple((self._base_family(generator), dim_x, dim_y) for _ in range(2))
+        return BatchShape(
+            family=family,
+            num_points=num_points,
+            dim_x=dim_x,
+            dim_y=dim_y,
+            num_datasets=size,
+            blocks=blocks,
+            mixed_x=bool(mixed_x),
+            mixed_y=bool(mixed_y),
+        )
+
+    def _num_datasets(self, num_points: int, dim: int) -> int:
+        """As many as `cost_per_batch` allows, a multiple of eight so that ranks share evenly."""
+        low, high = self.datasets_per_batch
+        cost = num_points * (dim + 60) + 4 * dim**2 + 2000
+        return max(low, min(high, 8 * round(self.cost_per_batch * 4 / cost / 8)))
+
+    def _base_family(self, generator: np.random.Generator, noise: bool = True) -> str:
+        names = [name for name in self.families if name in _BASE_FAMILIES and self.families[name] > 0]
+        names = names or ["gaussian-canonical"]
+        if noise and generator.random() < 0.2:
+            return "noise"
+        return str(generator.choice(names))
+
+    def _draw_blocks(self, generator: np.random.Generator, dim_x: int, dim_y: int) -> tuple[tuple[str, int, int], ...]:
+        """Two or three blocks that split the dims at random; the second may be pure noise coordinates."""
+        parts = min(dim_x, dim_y, int(generator.integers(2, 4)))
+        if parts < 2:
+            return ((self._base_family(generator, noise=False), dim_x, dim_y),)
+        cuts_x = np.sort(generator.choice(np.arange(1, dim_x), parts - 1, replace=False))
+        cuts_y = np.sort(generator.choice(np.arange(1, dim_y), parts - 1, replace=False))
+        sizes_x, sizes_y = (np.diff([0, *cuts, dim]) for cuts, dim in ((cuts_x, dim_x), (cuts_y, dim_y)))
+        blocks = [(self._base_family(generator, noise=False), int(a), int(b)) for a, b in zip(sizes_x, sizes_y, strict=True)]
+        if generator.random() < 0.5:  # independent noise coordinates beside the rest
+            blocks[-1] = ("noise", *blocks[-1][1:])
+        return tuple(blocks)
+
+
+def _log_uniform_integer(generator: np.random.Generator, low: int, high: int) -> int:
+    return min(high, int(math.exp(generator.uniform(math.log(low), math.log(high + 1)))))
+
+
+def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Joint:
+    """Parameters of B joints of one shape."""
+    joint: Joint
+    if shape.family == "product":
+        joint = BlockProduct([_draw_base(meta, *block, random) for block in shape.blocks])
+    elif shape.family == "independent":
+        joint = IndependentSides(*(_draw_base(meta, *block, random) for block in shape.blocks))
+    else:
+        joint = _draw_base(meta, shape.family, shape.dim_x, shape.dim_y, random)
+    warp_x = LinearMixing.draw(shape.dim_x, meta.max_condition_number, random) if shape.mixed_x and shape.dim_x > 1 else None
+    warp_y = LinearMixing.draw(shape.dim_y, meta.max_condition_number, random) if shape.mixed_y and shape.dim_y > 1 else None
+    return Warped(joint, warp_x, warp_y) if warp_x is not None or warp_y is not None else joint
+
+
+def _draw_base(meta: MetaDistribution, family: str, dim_x: int, dim_y: int, random: Streams) -> Joint:
+    kind, _, ensemble = family.partition("-")
+    if kind == "gaussian":
+        return Gaussian(draw_dispersion(ensemble, dim_x, dim_y, meta.weak_probability, random), dim_x)
+    if kind == "student":
+        df = random.log_uniform(1, low=meta.df[0], high=meta.df[1]).squeeze(-1)
+        return StudentT(draw_dispersion(ensemble, dim_x, dim_y, meta.weak_probability, random), df, dim_x)
+    if kind == "additive":
+        return _draw_additive(dim_x, dim_y, random)
+    assert kind == "noise", family
+    skew = 0.5 * random.normal(dim_x + dim_y)
+    tail = random.log_uniform(dim_x + dim_y, low=0.5, high=2.0)
+    return IndependentCoordinates(skew, tail, dim_x)
+
+
+def _draw_additive(dim_x: int, dim_y: int, random: Streams) -> Joint:
+    """Noise strengths of their own per coordinate: uniform, or spread around a level of the whole data set."""
+    pairs = min(dim_x, dim_y)
+    uniform = random.uniform(pairs, low=0.05, high=2.2)
+    level = random.log_uniform(1, low=0.05, high=10.0)
+    spread = (random.uniform(1, low=0.0, high=0.8) * random.normal(pairs)).exp()
+    epsilon = torch.where(random.bernoulli(0.6, 1), uniform, (level * spread).clamp(min=0.03))
+    return UniformAdditiveNoise(epsilon, dim_x, dim_y)

@@ -1,0 +1,75 @@
+"""The endless stream of labelled data sets: batch k of a run is a function of (seed, k)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_gen.meta_distribution import MetaDistribution, draw_joint
+from data_gen.streams import Streams, structure_generator
+
+__all__ = ["Batch", "generate_batch", "stream"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B labelled data sets of one shape, in groups of one family each."""
+
+    x: Tensor  # (B, N, Dx) float32
+    y: Tensor  # (B, N, Dy) float32
+    mi: Tensor  # (B,) float64, nats
+    weight: Tensor  # (B,) float32: 1, or 0 where the label lies beyond max_mi or a point is not finite
+    family: tuple[str, ...]  # of every data set
+    index: int
+
+
+def generate_batch(
+    meta: MetaDistribution, seed: int, index: int, *, slice_index: int = 0, num_slices: int = 1
+) -> Batch:
+    """Batch `index` of the stream, or the given slice of it.
+
+    Shape and families depend on (seed, index), data set i on (seed, index, i): the slices of a batch, in order, are the
+    batch. The number of data sets must be divisible by num_slices (it is a multiple of 8), ValueError otherwise.
+    """
+    groups = meta.draw_shapes(structure_generator(seed, index))
+    total = sum(group.num_datasets for group in groups)
+    if total % num_slices:
+        raise ValueError(
+            f"got num_slices={num_slices}, expected a divisor of the batch's {total} data sets; choose 1, 2, 4 or 8 slices"
+        )
+    low, high = slice_index * total // num_slices, (slice_index + 1) * total // num_slices
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    families: list[str] = []
+    start = 0
+    for group in groups:
+        first, last = max(low, start), min(high, start + group.num_datasets)
+        start += group.num_datasets
+        if first < last:
+            random = Streams.for_batch(seed, index, first, last)
+            joint = draw_joint(meta, group, random)
+            parts.append((*joint.sample(group.num_points, random), joint.mutual_information))
+            families += [group.family] * (last - first)
+    x, y, mi = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    finite = x.isfinite().all(-1).all(-1) & y.isfinite().all(-1).all(-1) & mi.isfinite()
+    keep = finite & (mi <= meta.max_mi)
+    return Batch(
+        x=torch.nan_to_num(x, nan=0.0),
+        y=torch.nan_to_num(y, nan=0.0),
+        mi=torch.where(keep, mi, 0.0),
+        weight=keep.float(),
+        family=tuple(families),
+        index=index,
+    )
+
+
+def stream(
+    meta: MetaDistribution, seed: int, *, start: int = 0, step: int = 1, slice_index: int = 0, num_slices: int = 1
+) -> Iterator[Batch]:
+    """Batches start, start + step, …: a resumed run passes the k it had reached, worker w of W passes start=w, step=W."""
+    index = start
+    while True:
+        yield generate_batch(meta, seed, index, slice_index=slice_index, num_slices=num_slices)
+        index += step

@@ -1,0 +1,253 @@
+"""Everything the network reads, computed from raw samples: no parameters, no autocast, float64 where it must be.
+
+Shapes: B data sets, N points, Dx, Dy, D = Dx + Dy coordinates, K relation features, T canonical pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mist.panel import CANDIDATES, DF_GRID, base_panel
+from mist.relations import hermite, kendall_correlation, relation_features
+from mist.scores import canonical_order, double_ranks, gaussian_scores
+
+__all__ = ["FeatureConfig", "Features", "extract_features", "global_width", "point_width"]
+
+_SPECTRUM_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_CANONICAL_RIDGES = (0.02, 0.2)
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """What is computed from a data set."""
+
+    num_canonical_pairs: int = 8  # of the scores
+    num_expanded_pairs: int = 4  # of the scores and their second Hermite polynomial
+    num_shifts: int = 8  # cyclic differences of the Kendall-type correlation
+    num_informations: int = 12  # leading canonical informations at each ridge
+
+    def __post_init__(self) -> None:
+        for name in ("num_canonical_pairs", "num_expanded_pairs", "num_shifts", "num_informations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"got {name}={getattr(self, name)}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Features:
+    """One batch as the network sees it; float32 but for the candidates."""
+
+    relations: Tensor  # (B, K, D, D)
+    points: Tensor  # (B, N, P)
+    summary: Tensor  # (B, G)
+    candidates: Tensor  # (B, C) nats
+    candidate_mask: Tensor  # (B, C)
+    floor: Tensor  # (B,) known floor of the error, nats
+    dim_x: int
+
+
+def point_width(config: FeatureConfig) -> int:
+    """Width of a point token."""
+    return 3 * (config.num_canonical_pairs + config.num_expanded_pairs) + 6
+
+
+def global_width(config: FeatureConfig) -> int:
+    """Width of the data set's summary."""
+    spectra = 2 * len(_SPECTRUM_LEVELS)
+    return 6 + len(CANDIDATES) + len(DF_GRID) + 3 + len(_CANONICAL_RIDGES) * config.num_informations + 2 * spectra
+
+
+def _pad(values: Tensor, width: int) -> Tensor:
+    values = values[..., :width]
+    return torch.nn.functional.pad(values, (0, width - values.shape[-1]))
+
+
+def _inverse_root(matrix: Tensor, ridge: float) -> Tensor:
+    """L⁻¹ with L Lᵀ = matrix + ridge; (B, D, D)."""
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(matrix + ridge * eye), eye, upper=False)
+
+
+def _canonical_pairs(
+    xx: Tensor, yy: Tensor, xy: Tensor, x: Tensor, y: Tensor, ridge: float, num_pairs: int
+) -> tuple[Tensor, Tensor]:
+    """Leading canonical score pairs (B, T, N) each, of unit variance, through eigh of the smaller side."""
+    root_x, root_y = _inverse_root(xx, ridge), _inverse_root(yy, ridge)
+    whitened = root_x @ xy @ root_y.mT
+    wide = whitened.shape[-2] > whitened.shape[-1]
+    small = whitened.mT if wide else whitened
+    _, vectors = torch.linalg.eigh(small @ small.mT)
+    vectors = vectors.flip(-1)[..., :num_pairs]  # (B, small, T)
+    other = small.mT @ vectors
+    other = other / other.square().sum(-2, keepdim=True).sqrt().clamp(min=1e-9)
+    left, right = (other, vectors) if wide else (vectors, other)
+    u, v = (left.mT @ root_x).float() @ x, (right.mT @ root_y).float() @ y
+    return _standardise(u), _standardise(v)
+
+
+def _standardise(values: Tensor) -> Tensor:
+    return values / values.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
+
+
+def _pair_features(u: Tensor, v: Tensor, width: int) -> Tensor:
+    """Functions of canonical pairs that neither a common sign nor a swap moves; (B, T, N) -> (B, N, 3 width)."""
+    squares_u, squares_v = u.square(), v.square()
+    features = torch.stack([squares_u + squares_v, (squares_u - squares_v).abs(), u * v], dim=1)  # (B, 3, T, N)
+    features = features * (1 + features.abs()).rsqrt()
+    return _pad(features.permute(0, 3, 1, 2), width).flatten(-2)  # (B, N, 3 width)
+
+
+def _spectrum(correlation: Tensor) -> Tensor:
+    """Quantiles of the log eigenvalues of a side, (B, levels)."""
+    values = torch.linalg.eigvalsh(correlation).clamp(min=1e-4).log()
+    levels = torch.tensor(_SPECTRUM_LEVELS, dtype=values.dtype, device=values.device)
+    position = levels * (values.shape[-1] - 1)
+    low, weight = position.floor().long(), position - position.floor()
+    high = (low + 1).clamp(max=values.shape[-1] - 1)
+    return values[..., low] * (1 - weight) + values[..., high] * weight
+
+
+def _row_maxima(cross: Tensor) -> Tensor:
+    """Quantiles of every coordinate's largest |correlation| with the other side, (B, levels)."""
+    best = cross.abs().amax(-1).sort(-1).values
+    levels = torch.tensor(_SPECTRUM_LEVELS, dtype=torch.float64, device=best.device)
+    return best[..., (levels * (best.shape[-1] - 1)).round().long()]
+
+
+def _symmetric(a: Tensor, b: Tensor) -> list[Tensor]:
+    return [(a + b) / 2, (a - b).abs()]
+
+
+def extract_features(
+    x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | None = None, groups_y: Tensor | None = None
+) -> Features:
+    """Features of B data sets, x (B, N, Dx) and y (B, N, Dy); groups (Dx,) and (Dy,) mark indicator columns of one
+    unordered variable by a common positive number, 0 elsewhere."""
+    with torch.autocast(device_type=x.device.type, enabled=False), torch.no_grad():
+        return _extract(x, y, config, groups_x, groups_y)
+
+
+def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | None, groups_y: Tensor | None) -> Features:
+    num_points, dim_x, dim_y = x.shape[1], x.shape[2], y.shape[2]
+    dim = dim_x + dim_y
+    device = x.device
+    ranks = double_ranks(torch.cat([x.mT, y.mT.to(x.dtype)], dim=-2).contiguous())  # (B, D, N)
+    scores = gaussian_scores(ranks)
+    second, third = hermite(scores)
+    expanded = torch.cat([scores, second], dim=-2)  # (B, 2D, N) float64
+    gram = expanded @ expanded.mT / num_points  # float64
+    correlation = gram[:, :dim, :dim]
+    scores32 = expanded.float()
+    cubic = torch.cat([scores32, third], dim=-2) @ third.mT / num_points  # (B, 3D, D)
+    asymmetry = gram[:, :dim, dim:].sum(-1)
+    kendall = kendall_correlation(scores, canonical_order(ranks, asymmetry), config.num_shifts)
+
+    sides = torch.arange(dim, device=device) < dim_x
+    same_side = sides.unsqueeze(-1) == sides
+    groups = torch.cat([_groups(groups_x, dim_x, device), _groups(groups_y, dim_y, device)])
+    same_group = (groups.unsqueeze(-1) == groups) & (groups > 0) & same_side
+    tied = _has_ties(ranks, num_points)
+    relations = relation_features(gram, cubic, kendall, same_side, same_group, tied, num_points)
+
+    panel = base_panel(scores, ranks, correlation, kendall, dim_x)
+    xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
+    u, v = _canonical_pairs(xx, yy, xy, scores32[:, :dim_x], scores32[:, dim_x:dim], 0.05, config.num_canonical_pairs)
+    in_x, in_y = _expanded_index(0, dim_x, dim, device), _expanded_index(dim_x, dim, dim, device)
+    eu, ev = _canonical_pairs(
+        gram[:, in_x][:, :, in_x],
+        gram[:, in_y][:, :, in_y],
+        gram[:, in_x][:, :, in_y],
+        scores32.index_select(1, in_x),
+        scores32.index_select(1, in_y),
+        0.05 + dim / num_points,
+        config.num_expanded_pairs,
+    )
+    norms_x, norms_y = scores32[:, :dim_x].square().mean(-2), scores32[:, dim_x:dim].square().mean(-2)
+    radii = [
+        feature
+        for a, b in ((norms_x, norms_y), (panel.radii_x, panel.radii_y))
+        for la, lb in [((a + 0.05).log(), (b + 0.05).log())]
+        for feature in [*_symmetric(la, lb), (la * lb) / (1 + (la * lb).abs()).sqrt()]
+    ]
+    points = torch.cat(
+        [
+            _pair_features(u, v, config.num_canonical_pairs),
+            _pair_features(eu, ev, config.num_expanded_pairs),
+            torch.stack(radii, dim=-1),
+        ],
+        dim=-1,
+    )
+
+    informations, strength = _informations(xx, yy, xy, config.num_informations)
+    excess_strength = (strength - dim_x * dim_y / num_points).clamp(min=0)
+    floor = (excess_strength / num_points + dim_x * dim_y / (2 * num_points**2)).sqrt()
+    shape = torch.tensor(
+        [
+            math.log(num_points) / 4,
+            (math.log(dim_x) + math.log(dim_y)) / 4,
+            abs(math.log(dim_x) - math.log(dim_y)) / 2,
+            math.log(num_points / dim) / 2,
+            math.log(1 + min(dim_x, dim_y)) / 2,
+        ],
+        dtype=torch.float64,
+        device=device,
+    ).expand(x.shape[0], -1)
+    maxima = _symmetric(_row_maxima(xy), _row_maxima(xy.mT))
+    summary = torch.cat(
+        [
+            shape,
+            floor.log().unsqueeze(-1) / 4,
+            (panel.candidates + 0.05).log() / 2 * panel.mask,
+            panel.df_weights,
+            panel.radial.unsqueeze(-1),
+            (panel.radial * math.sqrt(num_points)).clamp(-12, 12).unsqueeze(-1) / 4,
+            tied.double().mean(-1, keepdim=True),
+            informations,
+            *_symmetric(_spectrum(xx), _spectrum(yy)),
+            *maxima,
+        ],
+        dim=-1,
+    )
+    return Features(
+        relations=relations,
+        points=points.float(),
+        summary=summary.float(),
+        candidates=panel.candidates.float(),
+        candidate_mask=panel.mask,
+        floor=floor.float(),
+        dim_x=dim_x,
+    )
+
+
+def _expanded_index(start: int, stop: int, dim: int, device: torch.device) -> Tensor:
+    """Rows of the scores and of their second Hermite polynomial that belong to one side."""
+    index = torch.arange(start, stop, device=device)
+    return torch.cat([index, index + dim])
+
+
+def _groups(groups: Tensor | None, dim: int, device: torch.device) -> Tensor:
+    return torch.zeros(dim, dtype=torch.long, device=device) if groups is None else groups.to(device)
+
+
+def _has_ties(ranks: Tensor, num_points: int) -> Tensor:
+    """Whether a coordinate has ties: the squared double ranks of distinct values have a known sum. (B, D, N) -> (B, D)."""
+    distinct = 4 * (num_points - 1) * num_points * (2 * num_points - 1) // 6
+    return ranks.square().sum(-1) != distinct
+
+
+def _informations(xx: Tensor, yy: Tensor, xy: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Leading canonical informations ½ log 1/(1 - ρ²) at each ridge (B, ridges·width), and Σρ² at the first."""
+    out = []
+    strengths = []
+    for ridge in _CANONICAL_RIDGES:
+        whitened = _inverse_root(xx, ridge) @ xy @ _inverse_root(yy, ridge).mT
+        small = whitened.mT if whitened.shape[-2] > whitened.shape[-1] else whitened
+        squared = torch.linalg.eigvalsh(small @ small.mT).flip(-1).clamp(0, 1 - 1e-9)
+        strengths.append(squared.sum(-1))
+        out.append(_pad(-0.5 * torch.log1p(-squared), width))
+    return torch.cat(out, dim=-1), strengths[0]
+
+

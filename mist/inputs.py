@@ -1,0 +1,275 @@
+"""From what a user holds (arrays, tensors, lists, data frames) to two validated sides, or an error with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mist.categories import category_codes, encode_category, level_order, pool_rare_levels
+from mist.diagnostics import collinearity_warning, ties_warning
+from mist.errors import (
+    EmptyInputError,
+    InputError,
+    LengthMismatchError,
+    NonFiniteError,
+    NonNumericError,
+    ShapeError,
+    TooFewPointsError,
+)
+
+__all__ = ["MIN_POINTS", "Discrete", "NanPolicy", "Prepared", "Side", "prepare"]
+
+MIN_POINTS = 4
+
+NanPolicy = Literal["raise", "omit"]
+# True: every column of that side is an unordered category; or the indices (names, for a data frame) of those that are.
+Discrete = bool | int | str | Sequence[int] | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side as the network takes it: no NaN, no infinity, no constant column."""
+
+    values: NDArray[np.float64]  # (n, columns)
+    groups: tuple[int, ...]  # per column: 0, or the mark that the indicators of one category share
+    dim: int  # columns as the user gave them
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A validated data set and what the user should know about it."""
+
+    x: Side
+    y: Side
+    warnings: tuple[str, ...]
+
+    @property
+    def num_points(self) -> int:
+        return self.x.values.shape[0]
+
+    @property
+    def has_categories(self) -> bool:
+        return any(self.x.groups) or any(self.y.groups)
+
+    @property
+    def is_degenerate(self) -> bool:
+        """True where a side has no column left: it is constant, and a constant carries no information."""
+        return 0 in (self.x.values.shape[1], self.y.values.shape[1])
+
+
+@dataclass(eq=False)
+class _Column:
+    """A column on its way: `values` are numbers, or the codes of an unordered category."""
+
+    name: str
+    values: NDArray[np.float64]  # (n,), NaN where missing
+    is_category: bool
+
+
+def prepare(
+    x: Any,
+    y: Any,
+    *,
+    nan_policy: NanPolicy = "raise",
+    discrete_x: Discrete = None,
+    discrete_y: Discrete = None,
+    max_points: int | None = None,
+) -> Prepared:
+    """Validate two sides of paired points.
+
+    x, y: (n,) or (n, d), (n,) meaning (n, 1): numpy, torch, pandas, polars, or lists of numbers.
+    nan_policy: "raise", or "omit" to drop each point where either side misses a value (recorded as a warning).
+    discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names.
+    max_points: use no more than so many points: a choice fixed by n alone (a warning says so).
+    Raises an `InputError` subclass.
+    """
+    if nan_policy not in ("raise", "omit"):
+        raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
+    x_columns, y_columns = _columns(x, "x", discrete_x), _columns(y, "y", discrete_y)
+    num_x, num_y = len(x_columns[0].values), len(y_columns[0].values)
+    if num_x != num_y:
+        raise LengthMismatchError(
+            f"x has {num_x} points and y has {num_y}: expected pairs, row i of x with row i of y; "
+            "pass (n,) or (n, d) arrays of one length (transpose if columns are points)"
+        )
+    warnings: list[str] = []
+    x_columns, y_columns = _without_missing(x_columns, y_columns, nan_policy, warnings)
+    num_points = len(x_columns[0].values)
+    if num_points < MIN_POINTS:
+        hint = "; is the array transposed?" if num_points == 1 and max(len(x_columns), len(y_columns)) > 1 else ""
+        raise TooFewPointsError(
+            f"got {num_points} point{'s' if num_points != 1 else ''}, expected at least {MIN_POINTS} "
+            f"(and a useful interval needs tens){hint}"
+        )
+    if max_points is not None and num_points > max_points:
+        chosen = np.random.default_rng(0).permutation(num_points)[:max_points]
+        for column in x_columns + y_columns:
+            column.values = column.values[chosen]
+        warnings.append(f"{max_points} of {num_points} points were used: the checkpoint was not trained on more")
+    return Prepared(
+        x=_side(x_columns, x_columns + y_columns, warnings),
+        y=_side(y_columns, y_columns + x_columns, warnings),
+        warnings=tuple(warnings),
+    )
+
+
+def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str]) -> Side:
+    """Drop constant columns, encode categories, and note what makes a column hard to read."""
+    side = columns[0].name.split(" ")[0]
+    constant = [c for c in columns if c.values.min() == c.values.max()]
+    if len(constant) == len(columns):
+        warnings.append(f"{side} is constant: it carries no information and MI is 0")
+    elif constant:
+        warnings.append(f"dropped as constant: {', '.join(c.name for c in constant)}")
+    numeric, blocks, groups = [], [], []
+    for column in columns:
+        if column in constant:
+            continue
+        if not column.is_category:
+            numeric.append(column.values)
+            blocks.append(column.values[:, None])
+            groups.append(0)
+            continue
+        codes = column.values.astype(np.int64)
+        others = [(c.values, c.is_category) for c in all_columns if c is not column]
+        codes, message = pool_rare_levels(codes, level_order(codes, others), column.name)
+        if message:
+            warnings.append(message)
+        indicators = encode_category(codes)
+        mark = 0 if indicators.shape[1] == 1 else max(groups, default=0) + 1
+        blocks.append(indicators)
+        groups.extend([mark] * indicators.shape[1])
+    num_points = len(columns[0].values)
+    values = np.concatenate(blocks, axis=1) if blocks else np.empty((num_points, 0))
+    names = [c.name for c in columns if c not in constant and not c.is_category]
+    if numeric:
+        table = np.stack(numeric, axis=1)
+        warnings.extend(w for w in (ties_warning(table, names), collinearity_warning(table, side)) if w)
+    return Side(values=np.ascontiguousarray(values), groups=tuple(groups), dim=len(columns))
+
+
+def _without_missing(
+    x: list[_Column], y: list[_Column], nan_policy: NanPolicy, warnings: list[str]
+) -> tuple[list[_Column], list[_Column]]:
+    missing = np.zeros(len(x[0].values), dtype=bool)
+    for column in x + y:
+        if np.isinf(column.values).any():
+            count, first = int(np.isinf(column.values).sum()), int(np.isinf(column.values).argmax())
+            raise NonFiniteError(
+                f"{column.name} has {count} infinite value(s), the first in row {first}: expected finite numbers; "
+                "remove those points, or put a large finite number in their place (only ranks matter)"
+            )
+        missing |= np.isnan(column.values)
+    if not missing.any():
+        return x, y
+    if nan_policy == "raise":
+        column = next(c for c in x + y if np.isnan(c.values).any())
+        count, first = int(np.isnan(column.values).sum()), int(np.isnan(column.values).argmax())
+        raise NonFiniteError(
+            f"{column.name} has {count} missing value(s) (NaN), the first in row {first}: expected finite numbers; "
+            "pass nan_policy='omit' to drop such points"
+        )
+    warnings.append(f"omitted {int(missing.sum())} of {missing.size} points with missing values")
+    for column in x + y:
+        column.values = column.values[~missing]
+    return x, y
+
+
+def _columns(data: Any, side: str, discrete: Discrete) -> list[_Column]:
+    """Columns of one side as float64, categories as codes."""
+    raw, names = _raw_columns(data, side)
+    declared = _declared_categories(discrete, names, side)
+    columns = []
+    for index, (values, name) in enumerate(zip(raw, names)):
+        shown = f"{side} column {name!r}" if isinstance(name, str) else f"{side} column {name}"
+        is_category = index in declared
+        numbers = category_codes(values) if is_category else _numbers(values, shown, index, side)
+        columns.append(_Column(shown, numbers, is_category))
+    return columns
+
+
+def _raw_columns(data: Any, side: str) -> tuple[list[NDArray[Any]], list[int | str]]:
+    """The columns as they came (any dtype), with their names (indices where they have none)."""
+    if hasattr(data, "detach") and hasattr(data, "cpu"):  # a torch tensor, also bfloat16 and on an accelerator
+        data = data.detach().cpu()
+        data = (data.double() if data.is_floating_point() else data).numpy()
+    frame = None if isinstance(data, np.ndarray | list | tuple) else _frame(data)
+    if frame is not None:
+        raw = [frame[name].to_numpy() for name in frame.columns]
+        names: list[int | str] = list(frame.columns)
+        shape = frame.shape
+    else:
+        array = _array(data, side)
+        shape = array.shape
+        array = array[:, None] if array.ndim == 1 else array
+        raw, names = [array[:, j] for j in range(array.shape[1])], list(range(array.shape[1]))
+    if 0 in shape:
+        raise EmptyInputError(
+            f"{side} is empty (shape {tuple(shape)}): expected (n,) or (n, d), n >= {MIN_POINTS}; check how it was made"
+        )
+    return raw, names
+
+
+def _frame(data: Any) -> Any:
+    """A narwhals data frame of whatever frame or series came, None for anything else."""
+    import narwhals as nw
+
+    native = nw.from_native(data, eager_only=True, allow_series=True, pass_through=True)
+    if isinstance(native, nw.Series):
+        return native.alias(str(native.name or 0)).to_frame()
+    return native if isinstance(native, nw.DataFrame) else None
+
+
+def _array(data: Any, side: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(f"{side} is ragged: expected (n,) or (n, d), every row of one length") from error
+    if array.ndim not in (1, 2):
+        way_out = "flatten each point to one row: x.reshape(len(x), -1)" if array.ndim > 2 else "pass a sequence"
+        raise ShapeError(f"{side} has shape {array.shape}: expected (n,) or (n, d); {way_out}")
+    return array
+
+
+def _declared_categories(discrete: Discrete, names: list[int | str], side: str) -> set[int]:
+    """Indices of the columns declared as unordered categories."""
+    if discrete is None or isinstance(discrete, bool | np.bool_):
+        return set(range(len(names))) if discrete else set()
+    chosen = [discrete] if isinstance(discrete, int | str) else list(discrete)
+    indices = set()
+    for choice in chosen:
+        if isinstance(choice, str) and choice in names:
+            indices.add(names.index(choice))
+        elif isinstance(choice, int | np.integer) and not isinstance(choice, bool) and 0 <= choice < len(names):
+            indices.add(int(choice))
+        else:
+            raise InputError(
+                f"discrete_{side} names {choice!r}: expected True, or indices from 0 to {len(names) - 1}"
+                + (f", or names among {names}" if isinstance(names[0], str) else "")
+            )
+    return indices
+
+
+def _numbers(values: NDArray[Any], shown: str, index: int, side: str) -> NDArray[np.float64]:
+    """A numeric column as float64; text is never parsed, dates and complex numbers have no single order."""
+    values = np.asarray(values)
+    way_out = f"expected numbers; convert it, or declare an unordered category with discrete_{side}=[{index}]"
+    if values.dtype.kind == "O":
+        for row, value in enumerate(values):
+            if isinstance(value, str | bytes | complex):
+                raise NonNumericError(f"{shown} holds {value!r} (row {row}): {way_out}")
+        try:
+            return np.array([np.nan if _is_missing(v) else float(v) for v in values], dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise NonNumericError(f"{shown} holds objects that are no numbers ({error}): {way_out}") from error
+    if values.dtype.kind not in "fiub":
+        raise NonNumericError(f"{shown} has dtype {values.dtype}: {way_out}")
+    return values.astype(np.float64)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType"

@@ -1,0 +1,319 @@
+"""The network: attention over points and over coordinates reads features, weighs the base panel, returns quantiles.
+
+Shape legend: B data sets in a batch, N points, Dx Dy coordinates, D = Dx + Dy, E embedding, H heads, S seeds,
+Q levels, K relation features, C candidates. All data sets of a batch share N, Dx and Dy, so there is no padding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
+from mist.panel import CANDIDATES
+from mist.quantiles import OFFSET, compress, expand, level_grid
+from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
+
+__all__ = ["MISTNetwork", "NetworkConfig"]
+
+_MAX_COMPRESSED = 6.0  # e⁶ ≈ 400 nats
+ADDITIVE_SCALE = 0.1  # keeps one optimiser step on the additive term below the precision of large data sets
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the network; plain numbers, so that a checkpoint can carry them."""
+
+    coordinate_width: int = 96
+    coordinate_layers: int = 3
+    edge_width: int = 12
+    edge_hidden: int = 32
+    point_width: int = 64
+    point_seeds: int = 16
+    num_heads: int = 4
+    num_seeds: int = 4
+    trunk_width: int = 256
+    num_levels: int = 50
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name != "features" and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"got {f.name}={value!r}, expected a positive integer")
+        for name in ("coordinate_width", "point_width", "edge_width"):
+            if getattr(self, name) % self.num_heads:
+                raise ValueError(
+                    f"got {name}={getattr(self, name)}, expected a multiple of num_heads={self.num_heads}"
+                )
+        if self.num_levels < 4:
+            raise ValueError(f"got num_levels={self.num_levels}, expected at least 4")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The grid of quantile levels."""
+        return level_grid(self.num_levels)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """Build from plain numbers; unknown keys are refused with ValueError."""
+        values = dict(values)
+        features = dict(values.pop("features", {}))
+        for kind, given in ((cls, values), (FeatureConfig, features)):
+            known = {f.name for f in dataclasses.fields(kind)}
+            if unknown := set(given) - known:
+                raise ValueError(
+                    f"got unknown {kind.__name__} keys {sorted(unknown)}, expected some of {sorted(known)}"
+                )
+        return cls(**values, features=FeatureConfig(**features))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, fit for JSON."""
+        return dataclasses.asdict(self)
+
+
+def _mlp(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        layers += [nn.GELU()] if i else []
+        layers += [nn.Linear(before, after)]
+    return nn.Sequential(*layers)
+
+
+def _heads(values: Tensor, num_heads: int) -> Tensor:
+    """(B, L, E) -> (B, H, L, E/H)."""
+    return values.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+class SeedPooling(nn.Module):
+    """Pooling by multi-head attention of learned seeds (PMA, Lee et al. 2019): (B, L, E) -> (B, S, E).
+
+    Seeds, their queries and the keys are learned together as one map from a token to its H·S attention logits.
+    """
+
+    def __init__(self, width: int, num_seeds: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.logits = nn.Linear(width, num_heads * num_seeds)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.seeds = nn.Parameter(torch.randn(num_seeds, width) * width**-0.5)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        value = _heads(self.value(tokens), self.num_heads)  # (B, H, L, E/H)
+        logits = self.logits(tokens).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)  # (B, H, S, L)
+        pooled = (logits.float().softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(-2)  # (B, S, E)
+        return self.norm(self.seeds + self.out(pooled))
+
+
+class CoordinateLayer(nn.Module):
+    """Attention over coordinates, relations as bias and as values, then an MLP; pre-norm."""
+
+    def __init__(self, width: int, edge_width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.edge_value = nn.Linear(edge_width, width)
+        self.out = nn.Linear(width, width)
+        self.mlp = _mlp(width, 2 * width, width)
+
+    def forward(self, nodes: Tensor, edges: Tensor, bias: Tensor) -> Tensor:
+        """nodes (B, D, E), edges (B, edge, D, D), bias (B, H, D, D) -> (B, D, E)."""
+        parts = self.query_key_value(self.norm_attention(nodes)).chunk(3, -1)
+        query, key, value = (_heads(part, self.num_heads) for part in parts)  # (B, H, D, E/H)
+        weights = (query @ key.mT * (query.shape[-1] ** -0.5) + bias).float().softmax(-1).to(value.dtype)
+        mixed = (weights @ value).transpose(1, 2).flatten(-2)  # (B, D, E)
+        by_head = edges.unflatten(1, (self.num_heads, -1))  # each head reads its own share of the edge channels
+        relations = (weights.unsqueeze(2) * by_head).sum(-1).flatten(1, 2).mT  # (B, D, edge)
+        nodes = nodes + self.out(mixed) + self.edge_value(relations)
+        return nodes + self.mlp(self.norm_mlp(nodes))
+
+
+class TokenLayer(nn.Module):
+    """Self-attention over a few pooled tokens, then an MLP; pre-norm."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = _mlp(width, 2 * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        parts = self.query_key_value(self.norm_attention(tokens)).chunk(3, -1)
+        query, key, value = (_heads(part, self.num_heads) for part in parts)
+        weights = (query @ key.mT * (query.shape[-1] ** -0.5)).float().softmax(-1).to(value.dtype)
+        tokens = tokens + self.out((weights @ value).transpose(1, 2).flatten(-2))
+        return tokens + self.mlp(self.norm_mlp(tokens))
+
+
+class PointEncoder(nn.Module):
+    """Set attention over points, linear in N: (B, N, P) -> (B, E)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.point_width
+        self.embed = nn.Sequential(
+            nn.Linear(point_width(config.features), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.pool = SeedPooling(width, config.point_seeds, config.num_heads)
+        self.layer = TokenLayer(width, config.num_heads)
+        self.read = SeedPooling(width, config.num_seeds, config.num_heads)
+
+    def forward(self, points: Tensor) -> Tensor:
+        return self.read(self.layer(self.pool(self.embed(points)))).flatten(-2)
+
+
+def _best_match(relations: Tensor, dim_x: int) -> Tensor:
+    """Relations of every coordinate to its strongest partner on the other side, (B, K, D, D) -> (B, D, K)."""
+    strength = relations[:, STRENGTH]
+    partners = []
+    for rows, columns, start in ((slice(None, dim_x), slice(dim_x, None), dim_x), (slice(dim_x, None), slice(None, dim_x), 0)):
+        partners.append(strength[:, rows, columns].argmax(-1) + start)
+    partner = torch.cat(partners, dim=-1)[:, None, :, None].expand(-1, relations.shape[1], -1, 1)
+    return relations.gather(-1, partner).squeeze(-1).mT
+
+
+class CoordinateEncoder(nn.Module):
+    """Attention over coordinates: (B, K, D, D) -> pooled (B, E') and one additive term per data set, nats.
+
+    The additive term is what pairs hold beyond a Gaussian's information: a learned share of every coordinate's
+    information with its strongest partner, summed over each side and averaged over the two.
+    """
+
+    def __init__(self, config: NetworkConfig, summary_width: int) -> None:
+        super().__init__()
+        width, edge_width = config.coordinate_width, config.edge_width
+        self.embed_in = nn.Linear(NUM_RELATIONS, config.edge_hidden)
+        self.embed_out = nn.Linear(config.edge_hidden, edge_width + config.coordinate_layers * config.num_heads)
+        self.embed_nodes = _mlp(2 * edge_width + NUM_RELATIONS, width, width)
+        self.condition = nn.Linear(summary_width + NUM_RELATIONS, width)
+        self.layers = nn.ModuleList(
+            CoordinateLayer(width, edge_width, config.num_heads) for _ in range(config.coordinate_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.pool = SeedPooling(width, config.num_seeds, config.num_heads)
+        self.additive = nn.Linear(width, 1)
+        nn.init.normal_(self.additive.weight, std=0.1)
+        nn.init.zeros_(self.additive.bias)
+
+    def _embed_edges(self, relations: Tensor) -> Tensor:
+        """(B, K, D, D) -> (B, edge + layers·H, D, D), channels first throughout."""
+        hidden = relations.flatten(-2)
+        for linear in (self.embed_in, self.embed_out):
+            if linear is self.embed_out:
+                hidden = hidden.relu()
+            weight = linear.weight.expand(len(hidden), -1, -1)
+            hidden = torch.baddbmm(linear.bias.view(1, -1, 1), weight, hidden)
+        return hidden.unflatten(-1, relations.shape[-2:])
+
+    def forward(self, relations: Tensor, condition: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
+        embedded = self._embed_edges(relations)
+        edge_width = self.layers[0].edge_value.in_features
+        edges, *biases = embedded.split([edge_width] + [self.layers[0].num_heads] * len(self.layers), dim=1)
+        dim = edges.shape[-1]
+        in_x = (torch.arange(dim, device=edges.device) < dim_x).to(edges.dtype)
+        sides = torch.stack([in_x / dim_x, (1 - in_x) / (dim - dim_x)], dim=-1)  # (D, 2)
+        of_x, of_y = (edges @ sides).permute(3, 0, 2, 1)  # (B, D, edge): mean relation to the coordinates of a side
+        is_x = in_x.bool().unsqueeze(-1)
+        within, across = torch.where(is_x, of_x, of_y), torch.where(is_x, of_y, of_x)
+        best = _best_match(relations, dim_x)
+        nodes = self.embed_nodes(torch.cat([within, across, best], dim=-1))
+        weight = best[..., INFORMATION : INFORMATION + 1] + 1e-3
+        typical = (weight * best).sum(1) / weight.sum(1)  # (B, K): what the informative pairs look like
+        nodes = nodes + self.condition(torch.cat([condition, typical], dim=-1)).unsqueeze(1)
+        for layer, bias in zip(self.layers, biases, strict=True):
+            nodes = layer(nodes, edges, bias)
+        nodes = self.norm(nodes)
+        pooled = [self.pool(side).flatten(-2) for side in (nodes[:, :dim_x], nodes[:, dim_x:])]
+        excess = ADDITIVE_SCALE * self.additive(nodes).float().squeeze(-1)  # (B, D)
+        additive = excess * 0.5 * best[..., INFORMATION]  # the relation is 2 · ½ log 1/(1 - r²)
+        total = 0.5 * (additive[:, :dim_x].sum(-1) + additive[:, dim_x:].sum(-1))
+        return torch.cat([pooled[0] + pooled[1], (pooled[0] - pooled[1]).abs()], dim=-1), total
+
+
+class QuantileHead(nn.Module):
+    """Non-crossing quantiles on the compressed scale around a weighted panel.
+
+    compressed_q = log(base + OFFSET) + s · (offset + increments_q), s = (floor / (base + OFFSET)) · exp(learned): the
+    remainder vanishes with the known floor of the error as N grows.
+    """
+
+    def __init__(self, config: NetworkConfig, width: int) -> None:
+        super().__init__()
+        num_levels = config.num_levels
+        self.trunk = nn.Sequential(
+            nn.Linear(width, config.trunk_width),
+            nn.GELU(),
+            nn.LayerNorm(config.trunk_width),
+            nn.Linear(config.trunk_width, config.trunk_width),
+            nn.GELU(),
+        )
+        self.weights = nn.Linear(config.trunk_width, len(CANDIDATES))
+        self.remainder = nn.Linear(config.trunk_width, num_levels + 1)  # scale, offset, increments
+        levels = torch.tensor(config.levels, dtype=torch.float64)
+        steps = torch.special.ndtri(levels).diff()
+        for layer in (self.weights, self.remainder):
+            nn.init.normal_(layer.weight, std=0.03)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.remainder.bias[2:] = torch.special.expm1(steps).log().float()  # softplus⁻¹: a normal law to start
+
+    def forward(self, hidden: Tensor, additive: Tensor, features: Features) -> Tensor:
+        hidden = self.trunk(hidden)
+        logits = self.weights(hidden).float().masked_fill(~features.candidate_mask, -torch.inf)
+        base = (logits.softmax(-1) * features.candidates).sum(-1) + additive
+        base = 0.5 * (base + (base.square() + 1e-4).sqrt())  # softly positive
+        scale, offset, increments = self.remainder(hidden).float().split([1, 1, self.remainder.out_features - 2], -1)
+        relative = (features.floor.clamp(min=1e-6) / (base + OFFSET)).clamp(max=3).unsqueeze(-1)
+        spread = relative * (5 * torch.tanh(scale / 5)).exp()
+        steps = functional.softplus(increments).cumsum(-1)
+        steps = functional.pad(steps, (1, 0))
+        steps = steps - steps[..., steps.shape[-1] // 2].unsqueeze(-1)
+        return (compress(base).unsqueeze(-1) + spread * (offset + steps)).clamp(max=_MAX_COMPRESSED)
+
+
+class MISTNetwork(nn.Module):
+    """Data sets in, quantiles of their mutual information out."""
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NetworkConfig()
+        summary = global_width(self.config.features)
+        self.points = PointEncoder(self.config)
+        self.embed_summary = _mlp(summary, self.config.trunk_width, 128)
+        self.coordinates = CoordinateEncoder(self.config, 128)
+        seeds = self.config.num_seeds
+        width = 128 + seeds * self.config.point_width + 2 * seeds * self.config.coordinate_width
+        self.head = QuantileHead(self.config, width)
+        self.register_buffer("levels", torch.tensor(self.config.levels), persistent=False)
+
+    def forward_features(self, features: Features) -> Tensor:
+        """Quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q)."""
+        summary = self.embed_summary(features.summary)
+        points = self.points(features.points)
+        coordinates, additive = self.coordinates(features.relations, summary, features.dim_x)
+        hidden = torch.cat([summary, points.to(summary.dtype), coordinates.to(summary.dtype)], dim=-1)
+        return self.head(hidden, additive, features)
+
+    def forward(
+        self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None
+    ) -> Tensor:
+        """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.
+
+        `groups_x` (Dx,) and `groups_y` (Dy,) mark indicator columns of one unordered variable by a common positive
+        number, 0 elsewhere.
+        """
+        assert x.ndim == y.ndim == 3 and x.shape[:2] == y.shape[:2] and x.shape[1] >= 4
+        return expand(self.forward_features(extract_features(x, y, self.config.features, groups_x, groups_y)))

@@ -1,0 +1,227 @@
+"""The base panel: closed-form estimates of MI, in nats, that the network weighs against one another.
+
+Shapes: B data sets, Dx and Dy coordinates, D = Dx + Dy, N points. Matrices are float64; the caller keeps autocast off.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mist.nearest_neighbours import ksg_mutual_information
+from mist.scores import student_table, take
+
+__all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "gaussian_bias", "student_t_excess"]
+
+RIDGES = (0.0, 0.02, 0.1, 0.4)
+DF_GRID = (1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
+KSG_MAX_DIM = 4
+CANDIDATES = (
+    "zero",
+    *(f"gaussian_ridge_{ridge:g}" for ridge in RIDGES),
+    *(f"gaussian_ridge_{ridge:g}_debiased" for ridge in RIDGES),
+    "kendall",
+    "kendall_debiased",
+    "student_t",
+    "student_t_debiased",
+    "gaussian_plus_excess_debiased",
+    "best_match",
+    "best_match_thresholded",
+    "best_match_kendall",
+    "mutual_best",
+    "all_pairs_debiased",
+    "radial",
+    "ksg",
+)
+_EXCLUDED = -1.0  # value of a candidate that is undefined; never read, its weight is masked
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Candidates (B, C) in nats with a mask (B, C), and what the network reads beside them."""
+
+    candidates: Tensor  # (B, C) float64, nats, >= 0
+    mask: Tensor  # (B, C) bool, True where the candidate is defined
+    df_weights: Tensor  # (B, len(DF_GRID)) float64, posterior weights of the t-copula's df
+    radial: Tensor  # (B,) float64, correlation of the two sides' log radii
+    radii_x: Tensor  # (B, N) float32, whitened squared radius of x over Dx
+    radii_y: Tensor  # (B, N) float32
+
+
+def gaussian_bias(num_points: int, dim_x: int, dim_y: int) -> float:
+    """Bias of the plug-in Gaussian MI, nats: ½[S(dx) + S(dy) - S(dx+dy)], S(p) = Σ_{i=1..p} ψ((n-i)/2).
+
+    From the law of log|Σ̂| (Wishart; Misra, Singh & Demchuk 2005). Exact for Gaussian data, no ridge and n > dx + dy;
+    ValueError otherwise.
+    """
+    if num_points <= dim_x + dim_y:
+        raise ValueError(f"got {num_points} points in {dim_x} + {dim_y} dims, expected more points than dims")
+
+    def s(p: int) -> float:
+        i = torch.arange(1, p + 1, dtype=torch.float64)
+        return float(torch.special.digamma((num_points - i) / 2).sum())
+
+    return 0.5 * (s(dim_x) + s(dim_y) - s(dim_x + dim_y))
+
+
+def student_t_excess(df: Tensor, dim_x: int, dim_y: int) -> Tensor:
+    """MI of a Student-t beyond its Gaussian part, nats (Arellano-Valle et al. 2013); 0 at infinite df."""
+    finite = df.clamp(max=1e6).double()
+
+    def f(dim: int) -> Tensor:
+        half = (finite + dim) / 2
+        return torch.special.gammaln(half) - half * torch.special.digamma(half)
+
+    return torch.where(df.isinf(), 0.0, f(0) + f(dim_x + dim_y) - f(dim_x) - f(dim_y))
+
+
+def _log_determinant(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """log|A| through Cholesky and whether A is positive definite: (..., D, D) -> (...), (...)."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return 2 * factor.diagonal(dim1=-2, dim2=-1).clamp(min=1e-150).log().sum(-1), info == 0
+
+
+def _gaussian_information(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
+    blocks = (correlation[..., :dim_x, :dim_x], correlation[..., dim_x:, dim_x:], correlation)
+    logs, defined = zip(*(_log_determinant(block) for block in blocks), strict=True)
+    value = 0.5 * (logs[0] + logs[1] - logs[2])
+    return value, defined[0] & defined[1] & defined[2] & value.isfinite()
+
+
+def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
+    """The robust correlation moved towards the ridged score correlation by the least of a few steps that makes it
+    positive definite; returns the matrix and its Cholesky factor, (B, D, D) each."""
+    dim = robust.shape[-1]
+    eye = torch.eye(dim, dtype=robust.dtype, device=robust.device)
+    anchor = 0.95 * correlation + 0.05 * eye
+    steps = torch.tensor([0.0, 0.05, 0.2, 0.5, 1.0], dtype=robust.dtype, device=robust.device).view(-1, 1, 1, 1)
+    mixed = (1 - steps) * robust + steps * anchor  # (steps, B, D, D)
+    factors, info = torch.linalg.cholesky_ex(mixed)
+    smallest = factors.diagonal(dim1=-2, dim2=-1).amin(-1)
+    defined = (info == 0) & (smallest > 0.03)
+    defined[-1] = True
+    first = defined.float().argmax(0).view(1, -1, 1, 1).expand(1, *robust.shape)
+    return mixed.gather(0, first).squeeze(0), factors.gather(0, first).squeeze(0)
+
+
+def _df_posterior(ranks: Tensor, factor: Tensor) -> Tensor:
+    """Weights of the t-copula's df on the grid by likelihood, flat prior; (B, D, N), (B, D, D) -> (B, len(DF_GRID))."""
+    dim, num_points = ranks.shape[-2:]
+    inverse = torch.linalg.solve_triangular(factor, torch.eye(dim, dtype=factor.dtype, device=factor.device), upper=False)
+    inverse = inverse.float()
+    log_likelihoods = []
+    for df in DF_GRID:
+        table = student_table(num_points, df if math.isfinite(df) else 1e9, ranks.device)
+        radius = torch.linalg.vector_norm(inverse @ take(table.float(), ranks), dim=-2).double().square()  # (B, N)
+        marginal = table[::2]
+        if math.isinf(df):
+            joint = -0.5 * radius.sum(-1) + 0.5 * dim * marginal.square().sum()
+        else:
+            constant = math.lgamma((df + dim) / 2) + (dim - 1) * math.lgamma(df / 2) - dim * math.lgamma((df + 1) / 2)
+            joint = num_points * constant - 0.5 * (df + dim) * torch.log1p(radius / df).sum(-1)
+            joint = joint + 0.5 * (df + 1) * dim * torch.log1p(marginal.square() / df).sum()
+        log_likelihoods.append(joint)
+    return torch.stack(log_likelihoods, dim=-1).softmax(-1)
+
+
+def _radii(scores: Tensor, correlation: Tensor) -> Tensor:
+    """Squared norm of the whitened side over its dims, (B, D, N) -> (B, N) float64."""
+    dim, num_points = scores.shape[-2:]
+    ridge = 0.01 + dim / num_points
+    factor = torch.linalg.cholesky(correlation + ridge * torch.eye(dim, dtype=correlation.dtype, device=scores.device))
+    return torch.linalg.solve_triangular(factor, scores, upper=False).square().mean(-2)
+
+
+def _correlate(a: Tensor, b: Tensor) -> Tensor:
+    a = a - a.mean(-1, keepdim=True)
+    b = b - b.mean(-1, keepdim=True)
+    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt().clamp(min=1e-12)
+
+
+def _information(squared: Tensor) -> Tensor:
+    return -0.5 * torch.log1p(-squared.clamp(0, 1 - 1e-9))
+
+
+def _sparse_sums(cross: Tensor, kendall: Tensor, num_points: int) -> list[Tensor]:
+    """Sums of pairwise information for dependence that sits in few pairs; cross, kendall (B, Dx, Dy)."""
+    dim_x, dim_y = cross.shape[-2:]
+    squared = cross.square()
+    threshold = 2 * math.log(dim_x * dim_y + 1) / num_points
+
+    def best(values: Tensor) -> Tensor:
+        return 0.5 * (_information(values.amax(-1)).sum(-1) + _information(values.amax(-2)).sum(-1))
+
+    thresholded = torch.where(squared > threshold, squared, 0.0)
+    mutual = (squared == squared.amax(-1, keepdim=True)) & (squared == squared.amax(-2, keepdim=True))
+    mutual_best = (_information(thresholded) * mutual).sum((-2, -1))
+    everything = (_information(squared).sum((-2, -1)) - 0.5 * dim_x * dim_y / num_points).clamp(min=0)
+    return [best(squared), best(thresholded), best(kendall.square()), mutual_best, everything]
+
+
+def base_panel(scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tensor, dim_x: int) -> Panel:
+    """All candidates of one batch.
+
+    scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
+    robust correlation.
+    """
+    batch, dim, num_points = scores.shape
+    dim_y = dim - dim_x
+    eye = torch.eye(dim, dtype=correlation.dtype, device=scores.device)
+    regular = num_points > dim + 1
+    bias = gaussian_bias(num_points, dim_x, dim_y) if regular else 0.0
+    every = torch.ones(batch, dtype=torch.bool, device=scores.device)
+
+    ridges = torch.tensor(RIDGES, dtype=correlation.dtype, device=scores.device).view(-1, 1, 1, 1)
+    gaussian, defined = _gaussian_information((correlation + ridges * eye) / (1 + ridges), dim_x)  # (R, B)
+    defined = defined & (every.unsqueeze(0) if regular else (ridges.view(-1, 1) > 0))
+
+    robust, factor = _shrink_to_positive(kendall.double(), correlation)
+    robust_information, robust_defined = _gaussian_information(robust, dim_x)
+    df_weights = _df_posterior(ranks, factor)
+    grid = torch.tensor(DF_GRID, dtype=torch.float64, device=scores.device)
+    excess = df_weights @ student_t_excess(grid, dim_x, dim_y)
+
+    radii_x = _radii(scores[:, :dim_x], correlation[:, :dim_x, :dim_x])
+    radii_y = _radii(scores[:, dim_x:], correlation[:, dim_x:, dim_x:])
+    radial = _correlate((radii_x + 0.01).log(), (radii_y + 0.01).log())
+
+    if dim <= KSG_MAX_DIM:
+        ksg = ksg_mutual_information(scores[:, :dim_x], scores[:, dim_x:])
+    else:
+        ksg = torch.full_like(radial, _EXCLUDED)
+    sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
+
+    debiasable = every if regular else ~every
+    values = [
+        torch.zeros_like(radial),
+        *gaussian,
+        *(gaussian - bias),
+        robust_information,
+        robust_information - bias,
+        robust_information + excess,
+        robust_information + excess - bias,
+        gaussian[0] + excess - bias,
+        *sparse,
+        _information(radial.square()),
+        ksg,
+    ]
+    masks = [
+        every,
+        *defined,
+        *(defined & debiasable),
+        robust_defined,
+        robust_defined & debiasable,
+        robust_defined,
+        robust_defined & debiasable,
+        defined[0] & debiasable,
+        *([every] * len(sparse)),
+        every,
+        every if dim <= KSG_MAX_DIM else ~every,
+    ]
+    mask = torch.stack(masks, dim=-1)
+    candidates = torch.where(mask, torch.stack(values, dim=-1).clamp(0, 100), 0.0)
+    assert candidates.shape[-1] == len(CANDIDATES)
+    return Panel(candidates, mask, df_weights, radial, radii_x.float(), radii_y.float())

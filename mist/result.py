@@ -1,0 +1,111 @@
+"""`MIEstimate`: the predicted distribution of the mutual information of one data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mist.errors import InputError
+from mist.quantiles import interpolate_quantiles
+
+__all__ = ["MIEstimate", "Units"]
+
+Units = Literal["nats", "bits"]
+
+
+@dataclass(frozen=True)
+class MIEstimate:
+    """Quantiles of the mutual information at fixed levels, and what they came from.
+
+    Fields: `levels` (Q,) increasing in (0, 1); `quantiles` (Q,) non-decreasing, >= 0, in `units`; `n` points used;
+    `dim_x`, `dim_y` columns as given; `warnings`, one string for each thing to know before believing the number;
+    `checkpoint`, name and first 8 characters of the sha256 of the weights that answered.
+    """
+
+    levels: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    n: int
+    dim_x: int
+    dim_y: int
+    units: Units = "nats"
+    warnings: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+    @classmethod
+    def from_nats(
+        cls, levels: Sequence[float], quantiles: Sequence[float], *, units: Units, **fields: Any
+    ) -> MIEstimate:
+        """From quantiles in nats, whatever the units asked for."""
+        check_units(units)
+        scale = 1.0 if units == "nats" else 1.0 / math.log(2.0)
+        return cls(tuple(levels), tuple(scale * float(q) for q in quantiles), units=units, **fields)
+
+    @property
+    def mi(self) -> float:
+        """Point estimate: the mean of the predicted distribution (of its quantile grid), in `units`, >= 0."""
+        return math.fsum(self.quantiles) / len(self.quantiles)
+
+    @property
+    def median(self) -> float:
+        """The median of the predicted distribution, in `units`."""
+        return self.quantile(0.5)
+
+    @overload
+    def quantile(self, levels: float) -> float: ...
+
+    @overload
+    def quantile(self, levels: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]: ...
+
+    def quantile(self, levels: float | Sequence[float] | NDArray[np.float64]) -> float | NDArray[np.float64]:
+        """Predicted quantiles in `units`: a float for one level, an array for several.
+
+        Raises `InputError` for a level outside the grid on which the network was trained.
+        """
+        try:
+            values = interpolate_quantiles(self.levels, self.quantiles, levels)
+        except ValueError as error:
+            widest = self.levels[-1] - self.levels[0]
+            raise InputError(f"{error} (the tails were not learned; the widest interval is {widest:g})") from error
+        return float(values) if values.ndim == 0 else values
+
+    def interval(self, level: float = 0.9) -> tuple[float, float]:
+        """Central interval (low, high), in `units`, that holds the true MI with probability `level`."""
+        if not 0.0 < level < 1.0:
+            raise InputError(f"interval level {level!r}: expected a probability between 0 and 1, such as 0.9")
+        low, high = self.quantile([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, ready for JSON."""
+        return {
+            "mi": self.mi,
+            "median": self.median,
+            "units": self.units,
+            "n": self.n,
+            "dim_x": self.dim_x,
+            "dim_y": self.dim_y,
+            "levels": list(self.levels),
+            "quantiles": list(self.quantiles),
+            "warnings": list(self.warnings),
+            "checkpoint": self.checkpoint,
+        }
+
+    def __repr__(self) -> str:
+        level = min(0.9, self.levels[-1] - self.levels[0])
+        low, high = self.interval(level)
+        noted = f", {len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}" if self.warnings else ""
+        return (
+            f"MIEstimate({self.mi:.4g} {self.units}, {level:.0%} interval [{low:.4g}, {high:.4g}], "
+            f"n={self.n}, dim_x={self.dim_x}, dim_y={self.dim_y}{noted})"
+        )
+
+
+def check_units(units: str) -> None:
+    """Raise `InputError` unless `units` is known."""
+    if units not in get_args(Units):
+        raise InputError(f"units={units!r} is unknown: expected one of {', '.join(get_args(Units))}")

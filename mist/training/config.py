@@ -1,0 +1,94 @@
+"""Frozen training configuration, built from plain YAML by one function that refuses unknown keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_gen.meta_distribution import MetaDistribution
+from mist.network import NetworkConfig
+
+__all__ = ["OptimizationConfig", "TrainerConfig", "TrainingConfig", "ValidationConfig"]
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """AdamW with linear warm-up, a constant stretch and a linear decay to zero."""
+
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    decay_fraction: float = 1.0  # share of max_steps, at the end, in which the rate falls to 0
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.998
+    root_weight: float = 0.5  # weight of the pinball loss on the square-root scale beside the logarithmic one
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long and on what."""
+
+    max_steps: int = 20_000
+    accumulate: int = 1  # batches (of different shapes) per step
+    processes: int | str = "auto"  # one per core on a CPU, one per GPU else
+    accelerator: str = "auto"
+    precision: str = "auto"
+    val_every: int = 1000  # steps
+    save_every: int = 500  # steps
+    log_every: int = 20  # steps
+    progress_bar: bool = True
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """A fixed, seeded validation set."""
+
+    seed: int = 1_000_003
+    num_batches: int = 48
+    datasets_per_batch: int = 32
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run."""
+
+    name: str = "mist"
+    seed: int = 0
+    output_dir: str = "outputs"
+    export_dir: str | None = None  # default: <output_dir>/checkpoint
+    ckpt_path: str | None = None  # resume a run from its training state
+    init_from: str | None = None  # start from the weights of an exported checkpoint folder
+    preliminary: bool = True
+    evaluation_datasets: int = 600
+    model: NetworkConfig = field(default_factory=NetworkConfig)
+    meta_distribution: MetaDistribution = field(default_factory=MetaDistribution)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """Build from plain YAML; unknown keys at any depth are refused with ValueError."""
+        values = dict(values)
+        nested: dict[str, Any] = {}
+        for key, kind in (("model", NetworkConfig), ("meta_distribution", MetaDistribution)):
+            if key in values:
+                nested[key] = kind.from_dict(values.pop(key))
+        for key, plain in (
+            ("optimization", OptimizationConfig),
+            ("trainer", TrainerConfig),
+            ("validation", ValidationConfig),
+        ):
+            if key in values:
+                nested[key] = _strict(plain, values.pop(key))
+        return _strict(cls, {**values, **nested})
+
+
+def _strict(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := set(values) - known:
+        raise ValueError(f"got unknown {kind.__name__} keys {sorted(unknown)}, expected some of {sorted(known)}")
+    return kind(**values)

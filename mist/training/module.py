@@ -1,0 +1,125 @@
+"""The LightningModule: features, network, quantile loss, AdamW with warm-up and decay."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from mist.features import extract_features
+from mist.network import MISTNetwork, NetworkConfig
+from mist.quantiles import expand, interpolate_levels, pinball, quantile_loss
+from mist.training.config import OptimizationConfig
+
+__all__ = ["EstimatorModule", "learning_rate_factor"]
+
+
+def learning_rate_factor(step: int, max_steps: int, config: OptimizationConfig) -> float:
+    """Share of the peak rate at a step: linear warm-up, constant, linear decay to 0 at max_steps."""
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    decay_steps = max(1, round(config.decay_fraction * max_steps))
+    return warmup * min(1.0, max(0.0, (max_steps - step) / decay_steps))
+
+
+class EstimatorModule(LightningModule):
+    """Trains a MISTNetwork; logs train/loss, train/datasets_per_second, val/crps, val/mse, val/coverage90."""
+
+    def __init__(self, network: NetworkConfig, optimization: OptimizationConfig, max_steps: int) -> None:
+        super().__init__()
+        self.network = MISTNetwork(network)
+        self.optimization = optimization
+        self.max_steps = max_steps
+        self.num_datasets = 0  # learned from, over all ranks and resumptions
+        self.seconds = 0.0  # spent in training, over all resumptions
+        self._clock: float | None = None
+        self._window = 0
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one batch of equal shapes."""
+        features = extract_features(batch["x"], batch["y"], self.network.config.features)
+        compressed = self.network.forward_features(features)
+        loss = quantile_loss(
+            compressed.float(),
+            batch["mi"].float(),
+            self.network.levels,
+            batch["weight"],
+            self.optimization.root_weight,
+        )
+        self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=len(batch["mi"]))
+        return loss
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._clock = time.perf_counter()
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Count data sets and move the stream's state: at the end of the batch, callbacks save before modules act."""
+        self.num_datasets += len(batch["mi"]) * self.trainer.world_size
+        self.trainer.datamodule.next_index = batch["index"] + 1  # type: ignore[attr-defined]
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        """Log the throughput over the last steps."""
+        self._window += len(batch["mi"]) * self.trainer.world_size
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and self._clock is not None:
+            self._stop_clock()
+
+    def on_validation_start(self) -> None:
+        """Time spent in validation does not count as training."""
+        if self._clock is not None:
+            self._stop_clock()
+
+    def on_validation_end(self) -> None:
+        """Go on counting."""
+        if self._clock is not None:
+            self._clock = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        assert self._clock is not None
+        elapsed, self._clock = now - self._clock, now
+        self.seconds += elapsed
+        if self._window and self.trainer.logger is not None:
+            rate = self._window / max(elapsed, 1e-9)
+            metrics = {"train/datasets_per_second": rate, "train/datasets": float(self.num_datasets)}
+            self.trainer.logger.log_metrics(metrics, step=self.global_step)
+        self.trainer.progress_bar_metrics["datasets/s"] = self._window / max(elapsed, 1e-9)
+        self._window = 0
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """CRPS and MSE in nats and nats², and coverage of the 90 % interval, on the fixed set."""
+        features = extract_features(batch["x"], batch["y"], self.network.config.features)
+        quantiles = expand(self.network.forward_features(features).float())  # (B, Q)
+        mi, keep = batch["mi"].float(), batch["weight"] > 0
+        quantiles, mi = quantiles[keep], mi[keep]
+        low, high = interpolate_levels(self.network.levels, quantiles, (0.05, 0.95)).unbind(-1)
+        metrics = {
+            "val/crps": 2 * pinball(quantiles, mi, self.network.levels).mean(),
+            "val/mse": (quantiles.mean(-1) - mi).square().mean(),
+            "val/coverage90": ((low <= mi) & (mi <= high)).float().mean(),
+        }
+        self.log_dict(metrics, sync_dist=True, prog_bar=True, batch_size=int(keep.sum()))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; weight decay on matrices only."""
+        matrices = [p for p in self.parameters() if p.ndim > 1]
+        vectors = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": self.optimization.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.optimization.learning_rate, betas=(0.9, 0.98))
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.max_steps, self.optimization))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts of the lineage."""
+        checkpoint["lineage"] = {"num_datasets": self.num_datasets, "seconds": self.seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.num_datasets = checkpoint["lineage"]["num_datasets"]
+        self.seconds = checkpoint["lineage"]["seconds"]

@@ -1,0 +1,125 @@
+"""One training run: build, fit, evaluate, export."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from mist.checkpoint import load_checkpoint
+from mist.training.config import TrainingConfig
+from mist.training.data import StreamDataModule
+from mist.training.export import evaluation_table, export
+from mist.training.hardware import Hardware, detect
+from mist.training.module import EstimatorModule
+
+__all__ = ["build_logger", "build_trainer", "train"]
+
+
+def build_logger(values: Mapping[str, Any], output_dir: Path) -> Logger | bool:
+    """The logger named by `kind`: csv, wandb (works offline) or none. ValueError for another."""
+    options = dict(values)
+    kind = options.pop("kind")
+    if kind == "csv":
+        return CSVLogger(save_dir=str(output_dir), name="logs", **options)
+    if kind == "wandb":
+        return WandbLogger(save_dir=str(output_dir), **options)
+    if kind == "none":
+        return False
+    raise ValueError(f"got logger kind {kind!r}, expected csv, wandb or none")
+
+
+class FinalState(Callback):
+    """Saves the training state at the end, before the averaged weights take the place of the live ones.
+
+    Stands before the averaging among the callbacks: a finished run can then go on as if it had not ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write last.ckpt."""
+        trainer.save_checkpoint(self.path)
+
+
+def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardware) -> Trainer:
+    """Lightning's Trainer with EMA, checkpoints, clipping and progress."""
+    output = Path(config.output_dir)
+    callbacks: list[Any] = [
+        FinalState(output / "state" / "last.ckpt"),
+        EMAWeightAveraging(decay=config.optimization.ema_decay, update_starting_at_step=0),
+        ModelCheckpoint(
+            dirpath=output / "state", filename="{step}", every_n_train_steps=config.trainer.save_every, save_last=True
+        ),
+    ]
+    if logger:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if config.trainer.progress_bar:
+        callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every))
+    return Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.processes,
+        strategy="ddp" if hardware.processes > 1 else "auto",
+        precision=hardware.precision,  # type: ignore[arg-type]
+        max_steps=config.trainer.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=config.trainer.accumulate,
+        gradient_clip_val=config.optimization.gradient_clip,
+        val_check_interval=config.trainer.val_every * config.trainer.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=config.trainer.log_every,
+        enable_progress_bar=config.trainer.progress_bar,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        logger=logger,
+        callbacks=callbacks,
+        default_root_dir=str(output),
+    )
+
+
+def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
+    """Run the whole of it; returns the exported checkpoint folder on the first process, None on the others."""
+    hardware = detect(config.trainer.accelerator, config.trainer.processes, config.trainer.precision)
+    torch.set_num_threads(hardware.threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(hardware.threads))
+    rank_zero_info(f"hardware: {hardware}")
+    seed_everything(config.seed, workers=True, verbose=False)
+    output = Path(config.output_dir)
+    data = StreamDataModule(
+        config.meta_distribution,
+        config.seed,
+        validation_seed=config.validation.seed,
+        validation_batches=config.validation.num_batches,
+        validation_datasets=config.validation.datasets_per_batch,
+        num_workers=config.trainer.num_workers,
+    )
+    module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
+    if config.init_from is not None:
+        module.network.load_state_dict(load_checkpoint(config.init_from).network.state_dict())
+    trainer = build_trainer(config, build_logger(logger, output), hardware)
+    trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=False if config.ckpt_path else None)
+    if not trainer.is_global_zero:
+        return None
+    rate = module.num_datasets / max(module.seconds, 1e-9)
+    print(f"trained on {module.num_datasets:,} data sets in {module.seconds:.0f} s: {rate:.0f} data sets/s")
+    module.network.cpu().eval()
+    folder = Path(config.export_dir or output / "checkpoint")
+    counts: dict[str, Any] = {
+        "steps": trainer.global_step,
+        "seconds": module.seconds,
+        "num_datasets": module.num_datasets,
+    }
+    export(module.network, config, folder, **counts)  # before the evaluation, so that no failure there loses the weights
+    print(f"exported {folder}")
+    table = evaluation_table(module.network, config)
+    print(table)
+    return export(module.network, config, folder, **counts, evaluation=table)

@@ -1,0 +1,64 @@
+"""What all tests share: one thread, a watch over global random state, tiny real networks and checkpoints."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unmoved_global_state() -> Iterator[None]:
+    """Fails the test if it moved the global random state of torch, numpy or Python, or torch's global settings.
+
+    Library code takes its randomness as an argument. To watch a whole module:
+    `pytestmark = pytest.mark.usefixtures("unmoved_global_state")`.
+    """
+    before = _global_state()
+    yield
+    after = _global_state()
+    moved = [name for name in before if not _equal(before[name], after[name])]
+    assert not moved, f"the test moved global state: {moved}"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def default_checkpoint(repository: Path) -> Path:
+    """The folder of the checkpoint that ships."""
+    return repository / "checkpoints" / "default"
+
+
+def _global_state() -> dict[str, Any]:
+    return {
+        "torch generator": torch.get_rng_state(),
+        "numpy generator": np.random.get_state(),  # noqa: NPY002 - the global state is what is watched
+        "python generator": random.getstate(),
+        "threads": torch.get_num_threads(),
+        "default dtype": torch.get_default_dtype(),
+        "grad mode": torch.is_grad_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _equal(before: Any, after: Any) -> bool:
+    if isinstance(before, torch.Tensor | np.ndarray):
+        return bool((before == after).all())
+    if isinstance(before, tuple):
+        return len(before) == len(after) and all(_equal(a, b) for a, b in zip(before, after))
+    return bool(before == after)

@@ -1,0 +1,144 @@
+"""The law itself: validation, plain-number round trip, what it draws, and that benchmarks are none of it."""
+
+import ast
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from data_gen import Joint, MetaDistribution, Streams
+from data_gen.meta_distribution import BatchShape, draw_joint
+from data_gen.streams import structure_generator
+
+FAMILIES = [*MetaDistribution().families, "noise"]
+
+
+def blocks_of(family, dim_x, dim_y):
+    if family == "product":
+        return (("gaussian-sparse", dim_x - 1, dim_y - 1), ("noise", 1, 1))
+    return (("gaussian-factor", dim_x, dim_y), ("noise", dim_x, dim_y)) if family == "independent" else ()
+
+
+@pytest.mark.parametrize("dims", [(2, 2), (5, 3), (2, 9)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_draws_joints_of_the_shape_asked_for(family, dims):
+    shape = BatchShape(family, 12, *dims, 4, blocks=blocks_of(family, *dims), mixed_x=True, mixed_y=True)
+    random = Streams(range(4))
+    joint = draw_joint(MetaDistribution(), shape, random)
+    assert isinstance(joint, Joint) and (joint.dim_x, joint.dim_y) == dims
+    x, y = joint.sample(12, random)
+    assert x.shape == (4, 12, dims[0]) and y.shape == (4, 12, dims[1])
+    assert x.dtype == y.dtype == torch.float32 and x.isfinite().all() and y.isfinite().all()
+    labels = joint.mutual_information
+    assert labels.shape == (4,) and labels.dtype == torch.float64 and (labels >= 0).all()
+    if family in ("independent", "noise"):
+        assert (labels == 0).all()
+    else:
+        assert labels.unique().numel() == 4
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("independent", "product")])
+def test_parameters_of_a_data_set_depend_on_its_seed_only(family):
+    shape = BatchShape(family, 12, 4, 3, 4, mixed_x=True)
+    whole = draw_joint(MetaDistribution(), shape, Streams(range(4))).mutual_information
+    part = draw_joint(MetaDistribution(), shape, Streams([2, 3])).mutual_information
+    assert torch.allclose(part, whole[2:], rtol=1e-12)
+
+
+def test_shapes_stay_inside_the_ranges_and_reach_them():
+    meta = MetaDistribution()
+    batches = [meta.draw_shapes(structure_generator(0, k)) for k in range(3000)]
+    shapes = [shape for groups in batches for shape in groups]
+    ranges = meta.ranges
+    for name in ("num_points", "dim_x", "dim_y"):
+        values = [getattr(shape, name) for shape in shapes]
+        low, high = ranges[name]
+        assert low <= min(values) and max(values) <= high
+        assert min(values) <= low + 1 and max(values) > 0.8 * high
+    counts = Counter(shape.family for shape in shapes)
+    total = sum(meta.families.values())
+    for family, weight in meta.families.items():
+        expected = len(shapes) * weight / total
+        assert abs(counts[family] - expected) < 5 * np.sqrt(expected)
+    for groups in batches:
+        assert len({(shape.num_points, shape.dim_x, shape.dim_y) for shape in groups}) == 1
+        size = sum(shape.num_datasets for shape in groups)
+        assert size % 8 == 0 and meta.datasets_per_batch[0] <= size <= meta.datasets_per_batch[1]
+    for shape in shapes:
+        if shape.family == "product":
+            assert sum(block[1] for block in shape.blocks) == shape.dim_x
+            assert sum(block[2] for block in shape.blocks) == shape.dim_y
+
+
+def test_half_of_the_data_sets_are_small_and_a_tenth_carries_no_or_weak_information():
+    meta = MetaDistribution()
+    shapes = [meta.draw_shapes(structure_generator(1, k))[0] for k in range(2000)]
+    assert np.mean([shape.num_points <= 500 for shape in shapes]) > 0.5
+    assert np.mean([shape.dim_x != shape.dim_y for shape in shapes]) > 0.3
+    weak = 0
+    for k, shape in enumerate(shapes[:400]):
+        random = Streams.for_batch(1, k, 0, 4)
+        weak += (draw_joint(meta, shape, random).mutual_information < 0.05).sum().item()
+    assert weak / 1600 > 0.1
+
+
+def test_narrow_law_draws_equal_dims_and_uniform_points():
+    meta = MetaDistribution(
+        num_points=(20, 30), uniform_points_probability=1.0, dims=(3, 4), equal_dims_probability=1.0
+    )
+    assert meta.ranges == {"num_points": [20, 30], "dim_x": [3, 4], "dim_y": [3, 4], "mi": [0.0, meta.max_mi]}
+    shapes = [meta.draw_shapes(structure_generator(0, k))[0] for k in range(200)]
+    assert {shape.num_points for shape in shapes} == set(range(20, 31))
+    assert {(shape.dim_x, shape.dim_y) for shape in shapes} == {(3, 3), (4, 4)}
+
+
+def test_round_trip_through_json():
+    meta = MetaDistribution(name="mine", families={"additive": 2.0, "product": 1.0}, dims=(2, 5), df=(2.0, 8.0))
+    again = MetaDistribution.from_dict(json.loads(json.dumps(meta.to_dict())))
+    assert again == meta and again.to_dict() == meta.to_dict()
+
+
+def test_unknown_keys_are_refused():
+    with pytest.raises(ValueError, match=r"got unknown meta-distribution keys \['dimz'\], expected some of"):
+        MetaDistribution.from_dict({"dimz": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"families": {"gaussian-spiky": 1.0}}, r"got unknown families \['gaussian-spiky'\], expected some of"),
+        ({"families": {}}, "expected non-negative weights, one positive"),
+        ({"families": {"additive": -1.0, "product": 2.0}}, "expected non-negative weights, one positive"),
+        ({"families": {"additive": 0.0}}, "expected non-negative weights, one positive"),
+        ({"num_points": (3, 50)}, "expected 4 <= low <= high and low <= max_num_points"),
+        ({"num_points": (60, 50)}, "expected 4 <= low <= high and low <= max_num_points"),
+        ({"num_points": (600, 700), "max_num_points": 500}, "low <= max_num_points"),
+        ({"dims": (0, 5)}, r"got dims \(0, 5\) and max_dim 64, expected 1 <= low <= high"),
+        ({"dims": (6, 5)}, "expected 1 <= low <= high"),
+        ({"max_dim": 0}, "and max_dim 0, expected"),
+        ({"groups_per_batch": 3}, "got groups_per_batch=3, expected 1, 2, 4 or 8"),
+    ],
+)
+def test_impossible_laws_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(MetaDistribution(), **changes)
+
+
+def test_training_laws_cannot_draw_the_public_benchmarks(repository):
+    """Nothing that the meta-distribution is made of imports the warps and tasks of a benchmark."""
+    evaluation_only = {"data_gen.warps", "data_gen.reference_tasks", "data_gen.reference_files", "data_gen.comparison"}
+    todo, seen = ["data_gen.stream"], set()
+    while todo:
+        name = todo.pop()
+        if name in seen or not name.startswith("data_gen."):
+            continue
+        seen.add(name)
+        path = repository / f"{name.replace('.', '/')}.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                todo.append(node.module)
+    assert {"data_gen.meta_distribution", "data_gen.elliptical"} <= seen
+    assert not seen & evaluation_only

@@ -1,0 +1,62 @@
+"""The command line: what it prints, writes and refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mist.evaluation.__main__ import main
+from mist.evaluation.latency import format_latency, median_seconds, small_sample
+
+
+def test_prints_and_writes_a_report(tiny_checkpoint, tmp_path, capsys):
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--suite", "core", "--suite", "independence"]
+    assert main([*arguments, "--num-datasets", "12", "--out", str(tmp_path / "report"), "--no-plots"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny@" in out and "12 data sets" in out and "rank CCA MSE" in out
+    assert "lower end of the 90 % interval of independent samples" in out
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["datasets.csv", "summary.csv"]
+
+
+def test_is_reproducible(tiny_checkpoint, capsys):
+    tables = []
+    for _ in range(2):
+        assert main(["--checkpoint", str(tiny_checkpoint), "--num-datasets", "16", "--no-baselines"]) == 0
+        tables.append(capsys.readouterr().out.split("\n", 1)[1])
+    assert tables[0] == tables[1] and "KSG" not in tables[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--checkpoint", "nowhere"], "nowhere"),
+        (["--num-datasets", "0"], "got --num-datasets 0, expected at least 1"),
+        (["--suite", "mist-imd", "--data", "nowhere"], "expected reference samples; pass the folder"),
+    ],
+)
+def test_what_cannot_be_used_ends_with_2_and_says_why(arguments, message, tiny_checkpoint, capsys):
+    if "--checkpoint" not in arguments:
+        arguments = [*arguments, "--checkpoint", str(tiny_checkpoint)]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_latency_of_a_small_sample(tiny_estimator):
+    measured = small_sample(tiny_estimator, num_points=50, dim=2)
+    assert 0 < measured["network_ms"] and 0 < measured["estimate_ms"]
+    calls = []
+    assert median_seconds(lambda: calls.append(1), repeats=5, warm_up=2) >= 0 and len(calls) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::mist.MISTWarning")
+def test_latency_report(tiny_checkpoint):
+    text = format_latency(str(tiny_checkpoint))
+    assert "ms an estimate end to end" in text and "peak memory" in text
+
+
+@pytest.mark.slow
+def test_as_a_program(tiny_checkpoint, repository):
+    command = [sys.executable, "-m", "mist.evaluation", "--checkpoint", str(tiny_checkpoint), "--num-datasets", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
+    assert done.returncode == 0 and "CRPS" in done.stdout and not done.stderr

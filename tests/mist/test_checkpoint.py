@@ -1,0 +1,189 @@
+"""Checkpoint folders: what is written is what is read, and everything else is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import mist.checkpoint
+from mist import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
+from mist.checkpoint import available_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
+from mist.network import MISTNetwork
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+
+
+def test_round_trip(tiny_checkpoint: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]) -> None:
+    loaded = load_checkpoint(tiny_checkpoint)
+    assert sorted(file.name for file in tiny_checkpoint.iterdir()) == ["CARD.md", "config.json", "model.safetensors"]
+    assert (tiny_checkpoint / "CARD.md").read_text() == tiny_arguments["card"]
+    for key, value in tiny_network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[key], value), key
+    assert loaded.network.config == tiny_network.config
+    assert not loaded.network.training and not any(p.requires_grad for p in loaded.network.parameters())
+    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
+    assert loaded.name == "tiny" and loaded.path == tiny_checkpoint.resolve() and loaded.preliminary
+    assert loaded.trained_range("num_points") == (10, 500)
+    assert loaded.config["levels"] == list(tiny_network.config.levels)
+    sha256 = hashlib.sha256((tiny_checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    assert loaded.sha256 == sha256 and loaded.label == f"tiny@{sha256[:8]}"
+
+
+def test_saving_again_replaces_and_leaves_nothing_behind(
+    tiny_checkpoint: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    save_checkpoint(tiny_checkpoint, tiny_network, **{**tiny_arguments, "card": "second"}, name="renamed")
+    assert (tiny_checkpoint / "CARD.md").read_text() == "second"
+    assert load_checkpoint(tiny_checkpoint).name == "renamed"
+    assert [path.name for path in tiny_checkpoint.parent.iterdir()] == ["tiny"]
+
+
+def test_a_failed_save_keeps_the_old_folder(
+    tiny_checkpoint: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(mist.checkpoint, "_write", full)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(tiny_checkpoint, tiny_network, **tiny_arguments)
+    assert [path.name for path in tiny_checkpoint.parent.iterdir()] == ["tiny"]
+    assert load_checkpoint(tiny_checkpoint).name == "tiny"
+
+
+def test_what_cannot_be_read_back_is_not_written(
+    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(CheckpointFormatError, match=r"trained_ranges .*expected \[low, high\] for each of"):
+        save_checkpoint(tmp_path / "a", tiny_network, **{**tiny_arguments, "trained_ranges": {"num_points": [10, 500]}})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_checkpoint(tmp_path / "a", tiny_network, **{**tiny_arguments, "lineage": {"parents": object()}})
+    with torch.random.fork_rng(devices=[]):
+        diverged = MISTNetwork(tiny_network.config)
+    next(diverged.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="hold NaN or infinity: expected finite weights; the training diverged"):
+        save_checkpoint(tmp_path / "a", diverged, **tiny_arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        change(config)
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return apply
+
+
+def _truncate(folder: Path) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+
+
+def _flip_a_bit(folder: Path) -> None:
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+
+
+def _weights(folder: Path, weights: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(weights)
+    _edit(lambda config: config.update(weights_sha256=hashlib.sha256(weights).hexdigest()))(folder)
+
+
+def _pickle(folder: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, folder / "pickled")
+    _weights(folder, (folder / "pickled").read_bytes())
+
+
+def _one_tensor_less(folder: Path) -> None:
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    state.popitem()
+    _weights(folder, safetensors.torch.save(state))
+
+
+def _one_tensor_more(folder: Path) -> None:
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    _weights(folder, safetensors.torch.save({**state, "another": torch.zeros(3)}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (_truncate, CorruptCheckpointError, r"has sha256 .*expected .*corrupt, truncated .*copy the folder again"),
+        (_flip_a_bit, CorruptCheckpointError, r"has sha256 .*expected .*corrupt, truncated"),
+        (_pickle, CorruptCheckpointError, r"does not fit the network .*use the folder as it was saved"),
+        (_one_tensor_less, CorruptCheckpointError, r"(?s)does not fit the network .*[Mm]issing key"),
+        (_one_tensor_more, CorruptCheckpointError, r"(?s)does not fit the network .*[Uu]nexpected key"),
+        (lambda f: (f / "model.safetensors").unlink(), CheckpointNotFoundError, r"has no model.safetensors: expected"),
+        (lambda f: (f / "config.json").unlink(), CheckpointNotFoundError, r"has no config.json: expected"),
+        (lambda f: (f / "config.json").write_text("{"), CorruptCheckpointError, r"is not JSON .*copy the folder again"),
+        (
+            lambda f: (f / "config.json").write_text("[]"),
+            CheckpointFormatError,
+            r"holds a list: expected a JSON object",
+        ),
+        (_edit(lambda c: c.update(format_version=2)), CheckpointFormatError, r"format_version 2, expected 1:.*install"),
+        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 1"),
+        (_edit(lambda c: c.update(_target_="os.system")), CheckpointFormatError, r"unknown keys \['_target_'\]"),
+        (_edit(lambda c: c.pop("lineage")), CheckpointFormatError, r"misses \['lineage'\]"),
+        (_edit(lambda c: c.update(name=3)), CheckpointFormatError, r"has name of type int: expected str"),
+        (_edit(lambda c: c["trained_ranges"].pop("mi")), CheckpointFormatError, r"trained_ranges .*\[low, high\]"),
+        (_edit(lambda c: c["trained_ranges"].update(mi=[2, 1])), CheckpointFormatError, r"trained_ranges"),
+        (_edit(lambda c: c["network"].update(_target_="x")), CheckpointFormatError, r"unusable network configuration"),
+        (_edit(lambda c: c["levels"].pop()), CheckpointFormatError, r"levels that are not the .*expected them equal"),
+    ],
+)
+def test_damage_is_refused(
+    tiny_checkpoint: Path, damage: Callable[[Path], Any], error: type[CheckpointError], message: str
+) -> None:
+    damage(tiny_checkpoint)
+    with pytest.raises(error, match=message):
+        load_checkpoint(tiny_checkpoint)
+
+
+def test_unknown_checkpoint_lists_the_known(tmp_path: Path) -> None:
+    for unknown in ("no-such", tmp_path / "no-such"):
+        with pytest.raises(CheckpointNotFoundError, match=r"no checkpoint '.*no-such': expected the path .*names: "):
+            find_checkpoint(unknown)
+    with pytest.raises(CheckpointNotFoundError, match="has no config.json"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        find_checkpoint("no-such")
+
+
+def test_found_by_path_and_by_name(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_checkpoint(tiny_checkpoint) == find_checkpoint(str(tiny_checkpoint)) == tiny_checkpoint
+    monkeypatch.setattr(mist.checkpoint, "_roots", lambda: [tmp_path / "absent", tmp_path])
+    assert available_checkpoints() == ["tiny"]
+    assert find_checkpoint("tiny") == tiny_checkpoint
+    with pytest.raises(CheckpointNotFoundError, match="names: tiny"):
+        find_checkpoint("default")
+
+
+def test_the_package_comes_before_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "mist" / "checkpoint.py"
+    monkeypatch.setattr(mist.checkpoint, "__file__", str(module))
+    for root in (tmp_path / "mist" / "_checkpoints", tmp_path / "checkpoints"):
+        (root / "default").mkdir(parents=True)
+        (root / "default" / "config.json").write_text("{}")
+    assert find_checkpoint("default") == tmp_path / "mist" / "_checkpoints" / "default"
+    (tmp_path / "mist" / "_checkpoints" / "default" / "config.json").unlink()
+    with pytest.raises(CheckpointNotFoundError):  # a folder beside some installed package is not ours
+        find_checkpoint("default")
+    (tmp_path / "pyproject.toml").touch()  # an editable install: the repository lies around the package
+    assert find_checkpoint("default") == tmp_path / "checkpoints" / "default"
+
+
+def test_default_checkpoint_is_valid(default_checkpoint: Path) -> None:
+    assert find_checkpoint("default") == default_checkpoint
+    checkpoint = load_checkpoint(default_checkpoint)
+    assert checkpoint.name == "default"
+    assert (default_checkpoint / "CARD.md").read_text().strip()

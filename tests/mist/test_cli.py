@@ -1,0 +1,147 @@
+"""`mist-mi`: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mist
+from mist.cli import main, read_table
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 3))
+    rows[:, 2] += rows[:, 0]
+    path = tmp_path / "data.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "c", "group", "holes"])
+        for i, row in enumerate(rows):
+            writer.writerow([*row, "pqr"[i % 3], "" if i == 7 else row[1]])
+    return path
+
+
+def columns(table: Path, *names: str) -> np.ndarray:
+    return np.array([read_table(table)[name] for name in names], dtype=float).T
+
+
+def test_estimate(table: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", str(table), "--x", "a,b", "--y", "c", "--checkpoint", str(tiny_checkpoint)]) == 0
+    out, err = capsys.readouterr()
+    result = mist.load(tiny_checkpoint, device="cpu").estimate(columns(table, "a", "b"), columns(table, "c"))
+    low, high = result.interval(0.9)
+    assert out.splitlines() == [
+        f"I(a, b; c) = {result.mi:.4f} nats",
+        f"90 % interval  {low:.4f} to {high:.4f} nats",
+        "points         60, dims 2 and 1",
+        f"checkpoint     {result.checkpoint} (preliminary)",
+    ]
+    assert err == ""
+
+
+def test_estimate_json_in_bits(table: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--x", "a", "--y", "c", "--units", "bits", "--level", "0.5", "--json"]
+    assert main(["estimate", str(table), *arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    estimator = mist.load(tiny_checkpoint, device="cpu")
+    result = estimator.estimate(columns(table, "a"), columns(table, "c"), units="bits")
+    assert printed["mi"] == pytest.approx(result.mi) and printed["interval"] == pytest.approx(result.interval(0.5))
+    assert printed["units"] == "bits"
+
+
+def test_warnings_go_to_standard_error(table: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--x", "holes,group", "--y", "c", "--category", "group", "--nan-policy", "omit"]
+    assert main(["estimate", str(table), *arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
+    out, err = capsys.readouterr()
+    assert "points         59, dims 2 and 1" in out
+    assert "mist-mi: warning: omitted 1 of 60 points with missing values" in err
+    assert "not trained on unordered categories" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--x", "a", "--y", "z"], "--y 'z' names no column ['z']: expected some of a, b, c, group, holes"),
+        (["--x", ",", "--y", "a"], "--x ',' names no column"),
+        (["--x", "group", "--y", "c"], "column 'group' holds 'p' (line 2): expected numbers; convert it, or declare"),
+        (["--x", "holes", "--y", "c"], "nan_policy='omit'"),
+        (["--x", "a", "--y", "c", "--level", "0.9999"], "expected a level inside the grid"),
+        (["--x", "a", "--y", "c", "--checkpoint", "no-such"], "no checkpoint 'no-such': expected"),
+        (["--x", "a", "--y", "c", "--delimiter", ";"], "--x 'a' names no column ['a']"),
+        (["--x", "a", "--y", "c", "--device", "abacus"], "device='abacus' is unknown"),
+    ],
+)
+def test_mistakes_exit_with_2(
+    table: Path, tiny_checkpoint: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["estimate", str(table), "--checkpoint", str(tiny_checkpoint), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("mist-mi: error: ") and message in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty: expected a header line"),
+        ("a,b\n", "is empty (shape (0,"),
+        ("a,a\n1,2\n", "has repeated column names"),
+        ("a,b\n1,2\n3\n", "record 3: 1 cells, expected 2 as in the header"),
+    ],
+)
+def test_broken_tables(
+    tmp_path: Path, tiny_checkpoint: Path, content: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    arguments = ["--x", "a", "--y", "b", "--checkpoint", str(tiny_checkpoint)]
+    assert main(["estimate", str(tmp_path / "t.csv"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["estimate", str(tmp_path / "absent.csv"), *arguments]) == 2
+    assert "absent.csv" in capsys.readouterr().err
+
+
+def test_tabs_and_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("\ufeffa\tb\n1\t2\n\n3\t4\n", encoding="utf-8")
+    assert read_table(tmp_path / "t.tsv") == {"a": ["1", "3"], "b": ["2", "4"]}
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(mist.InputError, match="is not a text table .*expected CSV in UTF-8"):
+        read_table(tmp_path / "binary.csv")
+
+
+def test_info(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(tiny_checkpoint)]) == 0
+    out = capsys.readouterr().out
+    assert "tiny (preliminary)" in out and "10 to 500" in out and "lineage seed" in out
+    assert main(["info", str(tiny_checkpoint), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tiny_checkpoint / "config.json").read_text())
+    assert main(["info", "no-such"]) == 2
+
+
+@pytest.mark.parametrize("command", [[], ["estimate"], ["info"], ["benchmark"]])
+def test_help_shows_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert f"  mist-mi {' '.join(command)}" in out[out.index("example") :] and "usage:" in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["estimate", "data.csv"], ["estimate", "d", "--units", "x"]])
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: mist-mi" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"mist-mi {mist.__version__}\n"

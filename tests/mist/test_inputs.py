@@ -1,0 +1,201 @@
+"""Validation: what is taken, what is refused with which words, what is warned about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mist.errors as errors
+from mist.inputs import prepare
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+
+ROWS = np.random.default_rng(0).normal(size=(20, 3))
+COLUMN = np.random.default_rng(1).normal(size=20)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        COLUMN,
+        COLUMN[:, None],
+        COLUMN.tolist(),
+        [[value] for value in COLUMN],
+        tuple(COLUMN),
+        torch.tensor(COLUMN),
+        torch.tensor(COLUMN[:, None], requires_grad=True),
+        COLUMN[::-1][::-1],
+    ],
+    ids=["(n,)", "(n, 1)", "list", "nested list", "tuple", "tensor", "tensor (n, 1) with gradient", "strided"],
+)
+def test_all_forms_of_one_column_are_the_same(same: Any) -> None:
+    data = prepare(same, ROWS)
+    np.testing.assert_array_equal(data.x.values, COLUMN[:, None])
+    assert (data.num_points, data.x.dim, data.y.dim, data.warnings) == (20, 1, 3, ())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.int64, np.uint16])
+def test_numeric_dtypes(dtype: type) -> None:
+    column = np.arange(20).astype(dtype)
+    assert prepare(column, ROWS).x.values.dtype == np.float64
+    np.testing.assert_array_equal(prepare(column, ROWS).x.values[:, 0], np.arange(20))
+
+
+def test_bfloat16_and_boolean_tensors() -> None:
+    values = torch.arange(20)
+    np.testing.assert_array_equal(prepare(values.to(torch.bfloat16), ROWS).x.values[:, 0], np.arange(20))
+    np.testing.assert_array_equal(prepare(values > 9, ROWS).x.values[:, 0], np.arange(20) > 9)
+
+
+def test_data_frames_and_series() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(ROWS, columns=["a", "b", "c"])
+    np.testing.assert_array_equal(prepare(frame, frame["a"]).x.values, ROWS)
+    np.testing.assert_array_equal(prepare(frame["b"], frame).x.values, ROWS[:, [1]])
+    with pytest.raises(errors.NonNumericError, match="x column 'b' .*discrete_x=\\[1\\]"):
+        prepare(frame.assign(b="text"), frame)
+    labelled = prepare(frame.assign(b=list("abcd") * 5), frame, discrete_x=["b"])
+    assert labelled.x.groups == (0, 1, 1, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (ROWS, COLUMN[:19], errors.LengthMismatchError, r"x has 20 points and y has 19: expected pairs.*; pass"),
+        (COLUMN[:3], COLUMN[:3], errors.TooFewPointsError, r"got 3 points, expected at least 4"),
+        (ROWS[:1], ROWS[:1], errors.TooFewPointsError, r"got 1 point, .*is the array transposed\?"),
+        ([], [], errors.EmptyInputError, r"x is empty \(shape \(0,\)\): expected \(n,\) or \(n, d\), n >= 4"),
+        (ROWS, np.empty((20, 0)), errors.EmptyInputError, r"y is empty \(shape \(20, 0\)\)"),
+        (ROWS[:, :, None], ROWS, errors.ShapeError, r"x has shape \(20, 3, 1\): expected .*reshape"),
+        (ROWS, 3.0, errors.ShapeError, r"y has shape \(\): expected .*pass a sequence"),
+        ([[1.0], [1.0, 2.0]], [1, 2], errors.ShapeError, r"x is ragged: expected .* one length"),
+        (ROWS, ["a"] * 20, errors.NonNumericError, r"y column 0 has dtype <U1: expected numbers;.*discrete_y=\[0\]"),
+        (ROWS, ["1.5"] * 20, errors.NonNumericError, r"y column 0 has dtype"),
+        (COLUMN + 1j, ROWS, errors.NonNumericError, r"x column 0 has dtype complex128"),
+        (np.array([1, "b", 3, 4] * 5, dtype=object), ROWS, errors.NonNumericError, r"x column 0 holds 'b' \(row 1\)"),
+        (np.array([object()] * 20), ROWS, errors.NonNumericError, r"x column 0 holds objects that are no numbers"),
+        (
+            np.arange(20).astype("datetime64[D]"),
+            ROWS,
+            errors.NonNumericError,
+            r"dtype datetime64\[D\]: expected numbers",
+        ),
+        (np.where(COLUMN > 0, np.inf, COLUMN), ROWS, errors.NonFiniteError, r"infinite value\(s\), the first in row 0"),
+        (ROWS, np.where(np.arange(20) == 7, np.nan, 1), errors.NonFiniteError, r"1 missing .*row 7.*nan_policy='omit'"),
+    ],
+)
+def test_refusals(x: Any, y: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        prepare(x, y)
+    assert issubclass(error, errors.InputError) and issubclass(error, ValueError)
+
+
+def test_omit_drops_points_with_missing_values_and_says_so() -> None:
+    x, y = ROWS.copy(), COLUMN.tolist()
+    x[3, 1] = np.nan
+    y[5] = None
+    data = prepare(x, y, nan_policy="omit")
+    kept = [i for i in range(20) if i not in (3, 5)]
+    np.testing.assert_array_equal(data.x.values, ROWS[kept])
+    np.testing.assert_array_equal(data.y.values[:, 0], COLUMN[kept])
+    assert data.warnings == ("omitted 2 of 20 points with missing values",)
+    with pytest.raises(errors.NonFiniteError, match="infinite"):
+        prepare(np.where(np.isnan(x), np.inf, x), y, nan_policy="omit")
+    with pytest.raises(errors.TooFewPointsError, match="got 3 points"):
+        prepare(np.where(np.arange(20) < 3, 1.0, np.nan), COLUMN, nan_policy="omit")
+    with pytest.raises(errors.InputError, match="nan_policy='ignore' is unknown: expected 'raise' or 'omit'"):
+        prepare(x, y, nan_policy="ignore")  # type: ignore[arg-type]
+
+
+def test_constant_columns_are_dropped() -> None:
+    x = ROWS.copy()
+    x[:, 1] = 4.0
+    data = prepare(x, COLUMN)
+    np.testing.assert_array_equal(data.x.values, ROWS[:, [0, 2]])
+    assert data.x.dim == 3 and not data.is_degenerate
+    assert data.warnings == ("dropped as constant: x column 1",)
+    constant = prepare(np.ones((20, 2)), COLUMN)
+    assert constant.is_degenerate and "x is constant: it carries no information and MI is 0" in constant.warnings
+
+
+def test_heavy_ties_are_warned_about() -> None:
+    assert prepare(np.arange(100), np.arange(100) // 2).warnings == ()
+    (message,) = prepare(np.arange(100), np.arange(100) // 50).warnings
+    assert message.startswith("heavy ties (share of pairs of points that tie): y column 0 (49%)")
+
+
+def test_near_collinear_columns_are_warned_about() -> None:
+    random = np.random.default_rng(2)
+    first = random.normal(size=(300, 1))
+    near = np.hstack([first, first + 0.05 * random.normal(size=(300, 1))])
+    (message,) = prepare(near, random.normal(size=300)).warnings
+    assert message.startswith("columns of x are nearly collinear (condition number")
+    assert prepare(np.hstack([first, random.normal(size=(300, 5))]), first).warnings == ()
+    assert prepare(random.normal(size=(40, 16)), random.normal(size=40)).warnings == ()  # only sampling noise
+    many = random.normal(size=(3000, 1))
+    assert prepare(np.hstack([many, many + 0.05 * random.normal(size=(3000, 1))]), many).warnings == ()
+
+
+def test_categories_are_indicators_with_a_mark() -> None:
+    labels = np.array(["red", "green", "blue", "blue"] * 5)
+    data = prepare(np.column_stack([COLUMN, COLUMN]), labels, discrete_y=True)
+    assert data.x.groups == (0, 0) and data.y.groups == (1, 1, 1) and data.y.dim == 1 and data.has_categories
+    np.testing.assert_array_equal(data.y.values.sum(axis=1), np.ones(20))
+    np.testing.assert_array_equal(data.y.values[:, 0], labels == "blue")  # the commonest comes first
+
+
+def test_two_levels_need_one_column() -> None:
+    data = prepare(COLUMN, np.array(["no", "yes"] * 10), discrete_y=True)
+    assert data.y.values.shape == (20, 1) and not data.has_categories
+
+
+@pytest.mark.parametrize("discrete", [[3], [-1], ["a"], [True]])
+def test_unknown_categories_are_refused(discrete: Any) -> None:
+    with pytest.raises(errors.InputError, match="discrete_x names .*expected True, or indices from 0 to 2"):
+        prepare(ROWS, COLUMN, discrete_x=discrete)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(3, 45), st.permutations(range(45)), st.integers(0, 1000))
+def test_labels_and_the_order_of_points_say_nothing(num_levels: int, relabel: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    codes = random.integers(num_levels, size=90)
+    y = random.normal(size=90)
+    first = prepare(codes, y, discrete_x=True)
+    renamed = prepare([f"level {relabel[code]}" for code in codes], y, discrete_x=True)
+    order = random.permutation(90)
+    assert first.warnings == renamed.warnings
+    np.testing.assert_array_equal(first.x.values, renamed.x.values)
+    moved = prepare(codes[order], np.exp(y[order]), discrete_x=True)
+    if not first.warnings:  # pooled levels that mirror each other among the y may change places
+        restored = moved.x.values[np.argsort(order)]
+        np.testing.assert_array_equal(_sorted_columns(restored), _sorted_columns(first.x.values))
+
+
+def test_rare_levels_are_pooled() -> None:
+    codes = np.concatenate([np.arange(40), np.repeat(np.arange(31), 3)])
+    data = prepare(codes, np.random.default_rng(0).normal(size=len(codes)), discrete_x=True)
+    assert data.x.values.shape[1] == 32
+    assert data.warnings == (
+        "x column 0 has 40 levels: the 9 rarest, 9 points, were pooled into one (at most 32 are told apart)",
+    )
+    np.testing.assert_array_equal(data.x.values[:, 31], codes >= 31)
+
+
+def test_max_points_is_a_fixed_choice_of_points() -> None:
+    x, y = np.arange(1000.0), -np.arange(1000.0)
+    data = prepare(x, y, max_points=100)
+    assert data.warnings == ("100 of 1000 points were used: the checkpoint was not trained on more",)
+    assert len(np.unique(data.x.values)) == 100
+    np.testing.assert_array_equal(data.x.values, -data.y.values)
+    np.testing.assert_array_equal(data.x.values, prepare(x, y, max_points=100).x.values)
+    assert 300 < data.x.values.mean() < 700
+
+
+def _sorted_columns(values: np.ndarray) -> np.ndarray:
+    return values[:, np.lexsort(values)]

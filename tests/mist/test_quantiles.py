@@ -1,0 +1,121 @@
+"""Levels, interpolation, the pinball loss against closed forms, and the atom at zero."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from mist.quantiles import (
+    OFFSET,
+    compress,
+    expand,
+    interpolate_levels,
+    interpolate_quantiles,
+    level_grid,
+    pinball,
+    quantile_loss,
+)
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+LEVELS = level_grid(20)
+
+
+def test_level_grid() -> None:
+    assert level_grid(4) == (0.125, 0.375, 0.625, 0.875)
+    assert np.mean(level_grid(50)) == pytest.approx(0.5)
+
+
+def test_compression_is_inverted_and_cut_at_zero() -> None:
+    mi = torch.tensor([0.0, 1e-3, 0.5, 30.0], dtype=torch.float64)
+    torch.testing.assert_close(expand(compress(mi)), mi, rtol=1e-12, atol=1e-12)
+    assert expand(torch.tensor([-10.0, math.log(OFFSET) - 1e-3])).tolist() == [0, 0]
+
+
+def test_interpolation() -> None:
+    values = np.array(LEVELS) ** 2
+    np.testing.assert_array_equal(interpolate_quantiles(LEVELS, values, LEVELS), values)
+    between = interpolate_quantiles(LEVELS, values, 0.05)
+    assert between == pytest.approx((0.025**2 + 0.075**2) / 2)
+    fine = interpolate_quantiles(LEVELS, values, np.linspace(LEVELS[0], LEVELS[-1], 301))
+    assert (np.diff(fine) >= 0).all()
+    stacked = interpolate_quantiles(LEVELS, np.stack([values, 2 * values]), [[0.1, 0.5], [0.6, 0.9], [0.3, 0.3]])
+    assert stacked.shape == (2, 3, 2)
+    np.testing.assert_allclose(stacked[1], 2 * stacked[0])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.0249, 0.976, 1.0, -1.0, float("nan")])
+def test_a_level_outside_the_grid_is_an_error(level: float) -> None:
+    message = rf"got level {level:g}, expected a level inside the grid \[0.025, 0.975\]; choose a less extreme level"
+    with pytest.raises(ValueError, match=message):
+        interpolate_quantiles(LEVELS, np.arange(20), [0.5, level])
+
+
+def test_tensors_are_interpolated_like_arrays() -> None:
+    values = torch.rand(5, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(-1)
+    wanted = (0.025, 0.05, 0.31, 0.5, 0.95, 0.975)
+    found = interpolate_levels(torch.tensor(LEVELS, dtype=torch.float64), values, wanted)
+    np.testing.assert_allclose(found, interpolate_quantiles(LEVELS, values.numpy(), wanted), rtol=1e-12)
+
+
+@pytest.mark.parametrize("target", [-1.5, 0.0, 0.7, 3.0])
+def test_mean_pinball_is_half_the_crps(target: float) -> None:
+    levels = np.array(level_grid(4000))
+    predicted = torch.from_numpy(stats.norm.ppf(levels)).unsqueeze(0)
+    found = pinball(predicted, torch.tensor([target], dtype=torch.float64), torch.from_numpy(levels)).mean()
+    # CRPS of a standard normal prediction: Gneiting & Raftery (2007), Eq. 21
+    crps = target * (2 * stats.norm.cdf(target) - 1) + 2 * stats.norm.pdf(target) - 1 / math.sqrt(math.pi)
+    assert 2 * float(found) == pytest.approx(crps, abs=1e-3)
+
+
+def test_pinball_is_least_at_the_quantiles() -> None:
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    sample = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    grid = torch.linspace(0, 1, 101, dtype=torch.float64)
+    losses = torch.stack([pinball(value.expand(2001, 3), sample, levels).mean(0) for value in grid])
+    torch.testing.assert_close(grid[losses.argmin(0)], levels, rtol=0, atol=0.011)
+
+
+class TestQuantileLoss:
+    levels = torch.tensor(LEVELS)
+
+    def loss(self, nats: float, mi: float, root_weight: float = 0.5) -> float:
+        """Loss of 20 equal quantiles, given in nats above -OFFSET."""
+        predicted = torch.full((1, 20), math.log(nats + OFFSET))
+        weight = torch.ones(1)
+        return float(quantile_loss(predicted, torch.tensor([mi]), self.levels, weight, root_weight))
+
+    @pytest.mark.parametrize("root_weight", [0.0, 0.5])
+    def test_independent_data_are_satisfied_by_anything_below_zero(self, root_weight: float) -> None:
+        for nats in (-0.0499, -0.01, 0.0):
+            assert self.loss(nats, 0.0, root_weight) == pytest.approx(0, abs=1e-6)
+        assert self.loss(0.01, 0.0, root_weight) > 1e-3
+        assert self.loss(0.02, 0.0, root_weight) > self.loss(0.01, 0.0, root_weight)
+
+    def test_dependent_data_are_not(self) -> None:
+        assert self.loss(-0.02, 0.01) > self.loss(0.0, 0.01) > self.loss(0.01, 0.01) == pytest.approx(0, abs=1e-6)
+
+    def test_no_gradient_below_zero(self) -> None:
+        predicted = torch.tensor([[-4.0, -3.5, -2.0, -1.0]], requires_grad=True)
+        quantile_loss(predicted, torch.zeros(1), torch.tensor(level_grid(4)), torch.ones(1), 0.5).backward()
+        assert predicted.grad is not None
+        assert predicted.grad[0, :2].tolist() == [0, 0] and (predicted.grad[0, 2:] > 0).all()
+
+    def test_value_on_both_scales(self) -> None:
+        predicted, mi = torch.tensor([[0.1, 0.2, 0.3, 0.4]]), torch.tensor([0.9])
+        levels = torch.tensor(level_grid(4))
+        logarithmic = pinball(predicted, compress(mi), levels).mean()
+        root = pinball(2 * (predicted.exp()).sqrt(), 2 * (mi + OFFSET).sqrt(), levels).mean()
+        found = quantile_loss(predicted, mi, levels, torch.ones(1), 0.7)
+        torch.testing.assert_close(found, logarithmic + 0.7 * root)
+
+    def test_data_sets_of_no_weight_do_not_count(self) -> None:
+        predicted = torch.randn(3, 20, generator=torch.Generator().manual_seed(0)).sort(-1).values
+        mi, weight = torch.tensor([0.3, 9.0, 1.0]), torch.tensor([1.0, 0.0, 1.0])
+        found = quantile_loss(predicted, mi, self.levels, weight, 0.5)
+        kept = quantile_loss(predicted[[0, 2]], mi[[0, 2]], self.levels, torch.ones(2), 0.5)
+        torch.testing.assert_close(found, kept)
+        assert quantile_loss(predicted, mi, self.levels, torch.zeros(3), 0.5) == 0

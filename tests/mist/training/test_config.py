@@ -1,0 +1,97 @@
+"""Every configuration composes with Hydra and builds a TrainingConfig; unknown keys are refused at any depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from data_gen.meta_distribution import MetaDistribution
+from mist.network import NetworkConfig
+from mist.training.config import OptimizationConfig, TrainerConfig, TrainingConfig, ValidationConfig
+from mist.training.run import build_logger
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+
+
+def options(group: str) -> list[str]:
+    found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    assert found
+    return found
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def built(*overrides: str) -> TrainingConfig:
+    values = composed(*overrides)
+    values.pop("logger")
+    return TrainingConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_builds(name: str) -> None:
+    config = built(f"experiment={name}")
+    assert isinstance(config.model, NetworkConfig) and isinstance(config.meta_distribution, MetaDistribution)
+    assert config.trainer.max_steps > 0 and config.output_dir == f"outputs/{config.name}"
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_starts_with_its_command(name: str) -> None:
+    first = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[:3]
+    assert any(line.startswith("#") and f"python train.py experiment={name}" in line for line in first)
+
+
+@pytest.mark.parametrize("group", ["model", "meta_distribution", "trainer"])
+def test_every_option_of_every_group_builds(group: str) -> None:
+    for name in options(group):
+        assert isinstance(built(f"{group}={name}"), TrainingConfig)
+
+
+@pytest.mark.parametrize("name", options("logger"))
+def test_every_logger_is_known(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mist.training.run.WandbLogger", lambda **options: options)
+    assert build_logger(composed(f"logger={name}")["logger"], tmp_path) is not None
+    with pytest.raises(ValueError, match="got logger kind 'abacus', expected csv, wandb or none"):
+        build_logger({"kind": "abacus"}, tmp_path)
+
+
+def test_yaml_and_the_dataclasses_have_the_same_defaults() -> None:
+    assert built() == TrainingConfig(output_dir="outputs/mist")
+
+
+def test_every_setting_can_be_seen_and_changed_in_yaml() -> None:
+    values = composed()
+    for key, kind in (
+        ("optimization", OptimizationConfig),
+        ("trainer", TrainerConfig),
+        ("validation", ValidationConfig),
+        ("meta_distribution", MetaDistribution),
+        ("model", NetworkConfig),
+    ):
+        assert set(values[key]) == set(kind.__dataclass_fields__), key
+    assert built("trainer.max_steps=7", "model.num_levels=8").trainer.max_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sed": 1}, r"got unknown TrainingConfig keys \['sed'\], expected some of .*'seed'"),
+        ({"trainer": {"steps": 1}}, r"got unknown TrainerConfig keys \['steps'\], expected some of .*'max_steps'"),
+        ({"optimization": {"lr": 1}}, r"got unknown OptimizationConfig keys \['lr'\], expected .*'learning_rate'"),
+        ({"validation": {"size": 1}}, r"got unknown ValidationConfig keys \['size'\]"),
+        ({"model": {"width": 1}}, r"got unknown NetworkConfig keys \['width'\]"),
+        ({"model": {"features": {"pairs": 1}}}, r"got unknown FeatureConfig keys \['pairs'\]"),
+        ({"meta_distribution": {"n": 1}}, r"got unknown meta-distribution keys \['n'\]"),
+    ],
+)
+def test_unknown_keys_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig.from_dict(values)

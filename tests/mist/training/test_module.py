@@ -1,0 +1,153 @@
+"""The LightningModule: schedule, loss, gradients, metrics, and no global state moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from data_gen.meta_distribution import MetaDistribution
+from data_gen.stream import generate_batch
+from mist.network import NetworkConfig
+from mist.training.config import OptimizationConfig
+from mist.training.module import EstimatorModule, learning_rate_factor
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+META = MetaDistribution(
+    num_points=(20, 60), max_num_points=60, dims=(1, 4), max_dim=4, datasets_per_batch=(16, 16), cost_per_batch=1e4
+)
+SMALL = NetworkConfig(
+    coordinate_width=16, coordinate_layers=1, edge_width=4, point_width=16, point_seeds=4, num_seeds=2, trunk_width=32
+)
+
+
+def build(monkeypatch: pytest.MonkeyPatch, logged: dict[str, Tensor] | None = None) -> EstimatorModule:
+    """A module outside a Trainer, which keeps what it logs."""
+    logged = {} if logged is None else logged
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = EstimatorModule(SMALL, OptimizationConfig(learning_rate=3e-3, warmup_steps=2), max_steps=100)
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    monkeypatch.setattr(module, "log_dict", lambda values, **_: logged.update(values))
+    return module
+
+
+def batch(index: int) -> dict[str, Any]:
+    made = generate_batch(META, 0, index)
+    return {"x": made.x, "y": made.y, "mi": made.mi, "weight": made.weight, "index": index}
+
+
+class TestLearningRate:
+    def factors(self, max_steps: int = 100, **options: Any) -> list[float]:
+        config = OptimizationConfig(**options)
+        return [learning_rate_factor(step, max_steps, config) for step in range(max_steps + 1)]
+
+    def test_warm_up_is_linear(self) -> None:
+        factors = self.factors(warmup_steps=10, decay_fraction=0.2)
+        assert factors[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+
+    def test_constant_then_linear_decay_to_zero(self) -> None:
+        factors = self.factors(warmup_steps=10, decay_fraction=0.2)
+        assert factors[10:80] == [1.0] * 70
+        assert factors[80:] == pytest.approx([1 - 0.05 * step for step in range(21)])
+        assert learning_rate_factor(500, 100, OptimizationConfig()) == 0
+
+    def test_decay_over_the_whole_run(self) -> None:
+        factors = self.factors(warmup_steps=1, decay_fraction=1.0)
+        assert factors == pytest.approx([1 - step / 100 for step in range(101)])
+
+    def test_neither(self) -> None:
+        assert self.factors(warmup_steps=0, decay_fraction=0.0)[:100] == [1.0] * 100
+
+    def test_is_what_the_optimizer_uses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = build(monkeypatch).configure_optimizers()
+        optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+        rates = []
+        for _ in range(4):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        assert rates == pytest.approx([3e-3 * 0.5, 3e-3 * 0.99, 3e-3 * 0.98, 3e-3 * 0.97])
+        assert made["lr_scheduler"]["interval"] == "step"
+
+
+def test_weight_decay_is_for_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = build(monkeypatch)
+    matrices, vectors = module.configure_optimizers()["optimizer"].param_groups
+    assert matrices["weight_decay"] > 0 == vectors["weight_decay"]
+    assert {p.ndim for p in vectors["params"]} == {1} and min(p.ndim for p in matrices["params"]) == 2
+    assert len(matrices["params"]) + len(vectors["params"]) == len(list(module.parameters()))
+
+
+def test_gradients_are_finite_for_every_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = build(monkeypatch)
+    families = set()
+    for index in range(40):
+        made = batch(index)
+        families.update(generate_batch(META, 0, index).family)
+        module.zero_grad()
+        module.training_step(made, index).backward()
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    assert len(families) >= 8
+
+
+def test_data_sets_of_no_weight_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, made = build(monkeypatch), batch(0)
+    made["weight"] = torch.tensor([0.0, 1.0] * 8)
+    kept = {key: made[key][1::2] for key in ("x", "y", "mi", "weight")}
+    torch.testing.assert_close(module.training_step(made, 0), module.training_step(kept, 0))
+
+
+def test_a_few_steps_lower_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, Tensor] = {}
+    module = build(monkeypatch, logged)
+    optimizer = module.configure_optimizers()["optimizer"]
+
+    def validation_crps() -> float:
+        with torch.no_grad():
+            values = []
+            for index in range(1000, 1006):
+                module.validation_step(batch(index), 0)
+                values.append(float(logged["val/crps"]))
+        return sum(values) / len(values)
+
+    before = validation_crps()
+    for index in range(30):
+        optimizer.zero_grad()
+        module.training_step(batch(index), index).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    assert validation_crps() < 0.8 * before
+
+
+def test_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, Tensor] = {}
+    module, made = build(monkeypatch, logged), batch(0)
+    mi = made["mi"].float()
+    spread = torch.linspace(-1, 1, SMALL.num_levels).mul(0.2)
+    quantiles = (mi + 0.3).unsqueeze(-1) + spread  # the 90 % interval misses the truth
+    quantiles[::2] -= 0.3  # and holds it in every other data set
+    monkeypatch.setattr(module.network, "forward_features", lambda _: (quantiles + 0.05).clamp(min=1e-6).log())
+    made["mi"] = mi
+    module.validation_step(made, 0)
+    assert set(logged) == {"val/crps", "val/mse", "val/coverage90"}
+    inside = quantiles.clamp(min=0)
+    error = inside.mean(-1) - mi
+    assert float(logged["val/mse"]) == pytest.approx(float(error.square().mean()), rel=1e-4)
+    assert float(logged["val/coverage90"]) == pytest.approx(0.5)
+    # CRPS of an ensemble: E|X - mi| - E|X - X'| / 2 (Gneiting & Raftery 2007, Eq. 21); the grid is coarse
+    absolute = (inside - mi.unsqueeze(-1)).abs().mean()
+    differences = (inside.unsqueeze(-1) - inside.unsqueeze(-2)).abs().mean()
+    assert float(logged["val/crps"]) == pytest.approx(float(absolute - differences / 2), rel=0.02)
+
+
+def test_lineage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, checkpoint = build(monkeypatch), {}
+    module.num_datasets, module.seconds = 123, 4.5
+    module.on_save_checkpoint(checkpoint)
+    resumed = build(monkeypatch)
+    resumed.on_load_checkpoint(checkpoint)
+    assert (resumed.num_datasets, resumed.seconds) == (123, 4.5)

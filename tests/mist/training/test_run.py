@@ -1,0 +1,152 @@
+"""`python train.py` as a user runs it: smoke experiment, resumption, two processes, loggers."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mist
+from mist.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.slow
+
+# A few steps on small data sets, seen by one process, at a constant learning rate.
+SHORT = (
+    "experiment=smoke",
+    "trainer.max_steps=4",
+    "trainer.save_every=3",
+    "trainer.val_every=2",
+    "trainer.log_every=1",
+    "trainer.progress_bar=false",
+    "trainer.accelerator=cpu",
+    "trainer.processes=1",
+    "optimization.decay_fraction=0",
+    "optimization.warmup_steps=0",
+    "meta_distribution.num_points=[10,60]",
+    "meta_distribution.dims=[2,4]",
+    "meta_distribution.datasets_per_batch=[8,8]",
+    "validation.num_batches=2",
+    "validation.datasets_per_batch=8",
+    "evaluation_datasets=8",
+)
+
+
+def run(repository: Path, output: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python train.py` with its output in `output`, from another folder as from its own."""
+    command = [sys.executable, str(repository / "train.py"), f"output_dir={output}", *overrides]
+    path = os.pathsep.join(filter(None, [str(repository), os.environ.get("PYTHONPATH")]))
+    settings = {**os.environ, "PYTHONPATH": path, **environment}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(command, cwd=output.parent, env=settings, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done
+
+
+def metrics(output: Path) -> dict[str, list[float]]:
+    """Columns of the CSV logger's file, without the blanks."""
+    (file,) = output.glob("logs/*/metrics.csv")
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+def state(path: Path) -> dict[str, Any]:
+    """A training state that the test itself has just written."""
+    return dict(torch.load(path, map_location="cpu", weights_only=False))
+
+
+def assert_same_weights(output: Path, other: Path, tolerance: float) -> None:
+    """The exported weights of two runs are equal."""
+    found, expected = (load_checkpoint(folder / "checkpoint").network.state_dict() for folder in (output, other))
+    assert list(found) == list(expected)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.fixture(scope="module")
+def reference(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps at once in one process."""
+    output = tmp_path_factory.mktemp("runs") / "reference"
+    run(repository, output, *SHORT)
+    return output
+
+
+def test_smoke_experiment(repository: Path, tmp_path: Path) -> None:
+    done = run(repository, tmp_path / "smoke", "experiment=smoke", "trainer.progress_bar=false")
+    estimator = mist.load(tmp_path / "smoke" / "checkpoint", device="cpu")
+    assert estimator.name == "smoke" and estimator.checkpoint.preliminary
+    assert "hardware: " in done.stderr + done.stdout and "data sets/s" in done.stdout and "exported " in done.stdout
+    table = [line for line in done.stdout.splitlines() if "n 10" in line or "coverage" in line.lower()]
+    assert table, done.stdout
+    lineage = estimator.config["lineage"]
+    assert lineage["steps"] == 60 and lineage["num_datasets"] > 60 * 8 and lineage["hours"] > 0
+    card = (tmp_path / "smoke" / "checkpoint" / "CARD.md").read_text(encoding="utf-8")
+    assert "Preliminary" in card and table[0].strip() in card
+    random = np.random.default_rng(0)
+    x = random.normal(size=(200, 3))
+    y = x + 0.5 * random.normal(size=(200, 3))
+    dependent, independent = estimator.estimate(x, y), estimator.estimate(x, random.normal(size=(200, 3)))
+    assert dependent.mi > 1 > 0.5 > independent.mi
+    logged = metrics(tmp_path / "smoke")
+    assert {"train/loss", "train/datasets_per_second", "val/crps", "val/mse", "val/coverage90"} <= set(logged)
+    assert len(logged["val/crps"]) == 2 and logged["val/crps"][1] < logged["val/crps"][0]
+
+
+def test_the_same_command_gives_the_same_weights(repository: Path, tmp_path: Path, reference: Path) -> None:
+    run(repository, tmp_path / "again", *SHORT)
+    assert_same_weights(tmp_path / "again", reference, 0.0)
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(repository: Path, tmp_path: Path, reference: Path) -> None:
+    (saved,) = (reference / "state").glob("step=3.ckpt")  # what a run killed in its fourth step leaves behind
+    run(repository, tmp_path / "resumed", *SHORT, f"ckpt_path='{saved}'")
+    assert_same_weights(tmp_path / "resumed", reference, 1e-6)
+    folders = (tmp_path / "resumed", reference)
+    resumed, whole = (load_checkpoint(folder / "checkpoint").config["lineage"] for folder in folders)
+    assert resumed["num_datasets"] == whole["num_datasets"] == 32 and resumed["steps"] == whole["steps"] == 4
+
+
+def test_a_finished_run_can_go_on(repository: Path, tmp_path: Path, reference: Path) -> None:
+    last = reference / "state" / "last.ckpt"
+    saved = state(last)
+    averaged, live = saved["state_dict"], saved["current_model_state"]
+    assert saved["global_step"] == 4 and saved["StreamDataModule"]["next_index"] == 4
+    exported = load_checkpoint(reference / "checkpoint").network.state_dict()
+    for name, value in exported.items():
+        assert torch.equal(averaged[f"network.{name}"], value)
+    assert any(not torch.equal(live[name], averaged[name]) for name in averaged)  # training goes on from these
+    run(repository, tmp_path / "longer", *SHORT, "trainer.max_steps=5", f"ckpt_path={last}")
+    assert load_checkpoint(tmp_path / "longer" / "checkpoint").config["lineage"]["num_datasets"] == 40
+
+
+def test_two_processes_equal_one(repository: Path, tmp_path: Path, reference: Path) -> None:
+    done = run(repository, tmp_path / "two", *SHORT, "trainer.processes=2")
+    assert "2 × cpu" in done.stdout + done.stderr
+    assert_same_weights(tmp_path / "two", reference, 1e-3)
+    found, expected = metrics(tmp_path / "two"), metrics(reference)
+    for name in ("val/crps", "val/mse", "val/coverage90"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, err_msg=name)
+    assert load_checkpoint(tmp_path / "two" / "checkpoint").config["lineage"]["num_datasets"] == 32
+
+
+def test_wandb_offline(repository: Path, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    overrides = (*SHORT, "trainer.max_steps=2", "logger=wandb")
+    run(repository, tmp_path / "run", *overrides, WANDB_MODE="offline", WANDB_SILENT="true")
+    assert list((tmp_path / "run").rglob("offline-run-*/run-*.wandb"))
+    assert (tmp_path / "run" / "checkpoint" / "model.safetensors").is_file()
+
+
+def test_fine_tuning_from_a_checkpoint_keeps_its_lineage(repository: Path, tmp_path: Path, reference: Path) -> None:
+    parent = load_checkpoint(reference / "checkpoint")
+    run(repository, tmp_path / "child", *SHORT, "trainer.max_steps=2", f"init_from={reference / 'checkpoint'}")
+    lineage = load_checkpoint(tmp_path / "child" / "checkpoint").config["lineage"]
+    assert lineage["parents"] == [parent.sha256] and lineage["num_datasets"] == 32 + 16

@@ -26,12 +26,19 @@ def _ramp(value: Tensor, length: int) -> Tensor:
 
 
 def latent_variable_dispersion(
-    dim_x: int, dim_y: int, num_pairs: Tensor, alpha: Tensor, strength: Tensor, beta_x: Tensor, beta_y: Tensor, eta: Tensor
+    dim_x: int,
+    dim_y: int,
+    num_pairs: Tensor,
+    alpha: Tensor,
+    strength: Tensor,
+    beta_x: Tensor,
+    beta_y: Tensor,
+    eta: Tensor,
 ) -> Tensor:
     """Correlation of the Gaussian latent-variable model of Czyż et al. (2023), Appendix, generalised.
 
-    X_m = E_m + α U + β_x U_x + λ_m V_m for m <= num_pairs, and + η V'_m for the others; Y likewise with the same U and V.
-    num_pairs, alpha, beta_x, beta_y, eta are (B,), strength λ is (B, min(Dx, Dy)); returns (B, D, D).
+    X_m = E_m + α U + β_x U_x + λ_m V_m for m <= num_pairs, and + η V'_m for the others; Y likewise with the
+    same U and V. num_pairs, alpha, beta_x, beta_y, eta are (B,), strength λ is (B, min(Dx, Dy)); returns (B, D, D).
     """
     batch, shared = strength.shape[0], min(dim_x, dim_y)
     paired = _ramp(num_pairs, shared)

@@ -43,8 +43,8 @@ def _default_families() -> dict[str, float]:
         "student-latent_variable": 0.5,
         "student-factor": 0.5,
         "student-canonical": 0.5,
-        "additive": 1.5,
-        "independent": 1.2,
+        "additive": 2.0,
+        "independent": 1.6,
         "product": 1.3,
     }
 
@@ -121,9 +121,7 @@ class MetaDistribution:
         """Build from plain numbers; unknown keys are refused."""
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := set(values) - known:
-            raise ValueError(
-                f"got unknown meta-distribution keys {sorted(unknown)}, expected some of {sorted(known)}"
-            )
+            raise ValueError(f"got unknown meta-distribution keys {sorted(unknown)}, expected some of {sorted(known)}")
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**plain)
 
@@ -136,11 +134,13 @@ class MetaDistribution:
     @property
     def ranges(self) -> dict[str, list[float]]:
         """What an estimator trained on this law has seen: n, dims and MI."""
-        top_points = self.max_num_points if self.uniform_points_probability < 1 else self.num_points[1]
-        top_dim = self.max_dim if self.equal_dims_probability < 1 else self.dims[1]
-        low_dim = 1 if self.equal_dims_probability < 1 else self.dims[0]
-        dims: list[float] = [low_dim, max(top_dim, self.dims[1])]
-        points: list[float] = [self.num_points[0], max(top_points, self.num_points[1])]
+        dim_ends = [*(self.dims if self.equal_dims_probability > 0 else ())]
+        dim_ends += [1, self.max_dim] if self.equal_dims_probability < 1 else []
+        point_ends = [self.num_points[0]]
+        point_ends += [self.num_points[1]] if self.uniform_points_probability > 0 else []
+        point_ends += [self.max_num_points] if self.uniform_points_probability < 1 else []
+        dims: list[float] = [min(dim_ends), max(dim_ends)]
+        points: list[float] = [min(point_ends), max(point_ends)]
         return {"num_points": points, "dim_x": dims, "dim_y": dims, "mi": [0.0, self.max_mi]}
 
     def draw_shapes(self, generator: np.random.Generator) -> tuple[BatchShape, ...]:
@@ -156,9 +156,7 @@ class MetaDistribution:
             dim_x = _log_uniform_integer(generator, 1, self.max_dim)
             dim_y = _log_uniform_integer(generator, 1, self.max_dim)
         size = self._num_datasets(num_points, dim_x + dim_y) // self.groups_per_batch
-        return tuple(
-            self._draw_group(generator, num_points, dim_x, dim_y, size) for _ in range(self.groups_per_batch)
-        )
+        return tuple(self._draw_group(generator, num_points, dim_x, dim_y, size) for _ in range(self.groups_per_batch))
 
     def _draw_group(
         self, generator: np.random.Generator, num_points: int, dim_x: int, dim_y: int, size: int
@@ -204,7 +202,9 @@ class MetaDistribution:
         cuts_x = np.sort(generator.choice(np.arange(1, dim_x), parts - 1, replace=False))
         cuts_y = np.sort(generator.choice(np.arange(1, dim_y), parts - 1, replace=False))
         sizes_x, sizes_y = (np.diff([0, *cuts, dim]) for cuts, dim in ((cuts_x, dim_x), (cuts_y, dim_y)))
-        blocks = [(self._base_family(generator, noise=False), int(a), int(b)) for a, b in zip(sizes_x, sizes_y, strict=True)]
+        blocks = [
+            (self._base_family(generator, noise=False), int(a), int(b)) for a, b in zip(sizes_x, sizes_y, strict=True)
+        ]
         if generator.random() < 0.5:  # independent noise coordinates beside the rest
             blocks[-1] = ("noise", *blocks[-1][1:])
         return tuple(blocks)
@@ -223,8 +223,12 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
         joint = IndependentSides(*(_draw_base(meta, *block, random) for block in shape.blocks))
     else:
         joint = _draw_base(meta, shape.family, shape.dim_x, shape.dim_y, random)
-    warp_x = LinearMixing.draw(shape.dim_x, meta.max_condition_number, random) if shape.mixed_x and shape.dim_x > 1 else None
-    warp_y = LinearMixing.draw(shape.dim_y, meta.max_condition_number, random) if shape.mixed_y and shape.dim_y > 1 else None
+    warp_x = (
+        LinearMixing.draw(shape.dim_x, meta.max_condition_number, random) if shape.mixed_x and shape.dim_x > 1 else None
+    )
+    warp_y = (
+        LinearMixing.draw(shape.dim_y, meta.max_condition_number, random) if shape.mixed_y and shape.dim_y > 1 else None
+    )
     return Warped(joint, warp_x, warp_y) if warp_x is not None or warp_y is not None else joint
 
 

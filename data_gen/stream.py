@@ -38,7 +38,8 @@ def generate_batch(
     total = sum(group.num_datasets for group in groups)
     if total % num_slices:
         raise ValueError(
-            f"got num_slices={num_slices}, expected a divisor of the batch's {total} data sets; choose 1, 2, 4 or 8 slices"
+            f"got num_slices={num_slices}, expected a divisor of the batch's {total} data sets; "
+            "choose 1, 2, 4 or 8 slices"
         )
     low, high = slice_index * total // num_slices, (slice_index + 1) * total // num_slices
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -68,7 +69,7 @@ def generate_batch(
 def stream(
     meta: MetaDistribution, seed: int, *, start: int = 0, step: int = 1, slice_index: int = 0, num_slices: int = 1
 ) -> Iterator[Batch]:
-    """Batches start, start + step, …: a resumed run passes the k it had reached, worker w of W passes start=w, step=W."""
+    """Batches start, start + step, …: a resumed run passes the k it had reached, worker w of W start=w and step=W."""
     index = start
     while True:
         yield generate_batch(meta, seed, index, slice_index=slice_index, num_slices=num_slices)

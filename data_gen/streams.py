@@ -46,9 +46,7 @@ class Streams:
             row.normal_(generator=generator)
         return out
 
-    def uniform(
-        self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: torch.dtype = torch.float64
-    ) -> Tensor:
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
         """Uniform draws on [low, high), (B, *shape)."""
         out = torch.empty(len(self), *shape, dtype=dtype)
         for row, generator in zip(out, self.generators, strict=True):

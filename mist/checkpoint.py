@@ -102,8 +102,9 @@ def save_checkpoint(
 
     trained_ranges: {"num_points": [low, high], "dim_x": ..., "dim_y": ..., "mi": ... (nats)}.
     meta_distribution, lineage, extra: JSON-able. card: the text of CARD.md. name: by default the folder's own.
-    The folder is written beside its place, flushed to disk and renamed, so that a reader finds the old one or the new
-    one. Raises ValueError for weights that are not finite, for missing ranges, and for what JSON cannot hold.
+    The folder is written beside its place, flushed to disk and renamed: a reader never finds a torn one. (A crash
+    between the two renames leaves the old one beside it, in `.<name>.old.*`.) Raises ValueError for weights that are
+    not finite, for missing ranges, and for what JSON cannot hold.
     """
     folder = Path(folder)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}

@@ -79,8 +79,9 @@ def _canonical_pairs(
     whitened = root_x @ xy @ root_y.mT
     wide = whitened.shape[-2] > whitened.shape[-1]
     small = whitened.mT if wide else whitened
-    _, vectors = torch.linalg.eigh(small @ small.mT)
-    vectors = vectors.flip(-1)[..., :num_pairs]  # (B, small, T)
+    squared, vectors = torch.linalg.eigh(small @ small.mT)
+    squared, vectors = squared.flip(-1)[..., :num_pairs], vectors.flip(-1)[..., :num_pairs]  # (B, T), (B, small, T)
+    vectors = vectors * (squared > 1e-13 * squared[..., :1] + 1e-26).unsqueeze(-2)  # the others point anywhere
     other = small.mT @ vectors
     other = other / other.square().sum(-2, keepdim=True).sqrt().clamp(min=1e-9)
     left, right = (other, vectors) if wide else (vectors, other)
@@ -136,21 +137,25 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     device = x.device
     ranks = double_ranks(torch.cat([x.mT, y.mT.to(x.dtype)], dim=-2).contiguous())  # (B, D, N)
     scores = gaussian_scores(ranks)
-    second, third = hermite(scores)
+    second, third, scale_second, scale_third = hermite(scores)
     expanded = torch.cat([scores, second], dim=-2)  # (B, 2D, N) float64
     gram = expanded @ expanded.mT / num_points  # float64
     correlation = gram[:, :dim, :dim]
     scores32 = expanded.float()
-    cubic = torch.cat([scores32, third], dim=-2) @ third.mT / num_points  # (B, 3D, D)
-    asymmetry = gram[:, :dim, dim:].sum(-1)
-    kendall = kendall_correlation(scores, canonical_order(ranks, asymmetry), config.num_shifts)
+    cubic = torch.cat([expanded, third], dim=-2) @ third.mT / num_points  # (B, 3D, D)
+    kendall = kendall_correlation(scores, canonical_order(ranks), config.num_shifts)
+    binary = ranks.amax(-1) - ranks.amin(-1) == num_points  # two levels: their τ-b is their correlation
+    both_binary = binary.unsqueeze(-1) & binary.unsqueeze(-2)
+    kendall = torch.where(both_binary, torch.sin(0.5 * math.pi * correlation.float()), kendall)
 
     sides = torch.arange(dim, device=device) < dim_x
     same_side = sides.unsqueeze(-1) == sides
     groups = torch.cat([_groups(groups_x, dim_x, device), _groups(groups_y, dim_y, device)])
     same_group = (groups.unsqueeze(-1) == groups) & (groups > 0) & same_side
-    tied = _has_ties(ranks, num_points)
-    relations = relation_features(gram, cubic, kendall, same_side, same_group, tied, num_points)
+    tied = torch.zeros(x.shape[0], dim, dtype=torch.bool, device=device)  # the slot; no family with ties is trained yet
+    relations = relation_features(
+        gram, cubic, scale_second, scale_third, kendall, same_side, same_group, tied, num_points
+    )
 
     panel = base_panel(scores, ranks, correlation, kendall, dim_x)
     xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
@@ -232,12 +237,6 @@ def _groups(groups: Tensor | None, dim: int, device: torch.device) -> Tensor:
     return torch.zeros(dim, dtype=torch.long, device=device) if groups is None else groups.to(device)
 
 
-def _has_ties(ranks: Tensor, num_points: int) -> Tensor:
-    """Whether a coordinate has ties: the squared double ranks of distinct values have a known sum. (B, D, N) -> (B, D)."""
-    distinct = 4 * (num_points - 1) * num_points * (2 * num_points - 1) // 6
-    return ranks.square().sum(-1) != distinct
-
-
 def _informations(xx: Tensor, yy: Tensor, xy: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Leading canonical informations ½ log 1/(1 - ρ²) at each ridge (B, ridges·width), and Σρ² at the first."""
     out = []
@@ -249,5 +248,3 @@ def _informations(xx: Tensor, yy: Tensor, xy: Tensor, width: int) -> tuple[Tenso
         strengths.append(squared.sum(-1))
         out.append(_pad(-0.5 * torch.log1p(-squared), width))
     return torch.cat(out, dim=-1), strengths[0]
-
-

@@ -26,8 +26,8 @@ __all__ = ["Estimator", "OnLimit", "estimate", "load"]
 
 OnLimit = Literal["raise", "warn", "subsample"]
 
-# A batch of `estimate_many` holds at most this many data sets, and this many points times coordinates.
-_MAX_BATCH, _MAX_BATCH_NUMBERS = 64, 1 << 20
+# A batch of `estimate_many` holds at most this many data sets, points times coordinates, and pairs of coordinates.
+_MAX_BATCH, _MAX_BATCH_NUMBERS, _MAX_BATCH_PAIRS = 64, 1 << 20, 1 << 17
 
 
 def load(checkpoint: str | os.PathLike[str] = "default", device: str | torch.device = "auto") -> Estimator:
@@ -110,9 +110,9 @@ class Estimator:
     def estimate_many(
         self,
         pairs: Iterable[tuple[Any, Any]],
-        *,
         batch_size: int | None = None,
         progress: bool = False,
+        *,
         units: Units = "nats",
         nan_policy: NanPolicy = "raise",
         on_limit: OnLimit = "warn",
@@ -138,8 +138,10 @@ class Estimator:
             same_shape[data.num_points, data.x.groups, data.y.groups].append(index)
         results: dict[int, MIEstimate] = {}
         for (num_points, groups_x, groups_y), indices in same_shape.items():
-            numbers = num_points * (len(groups_x) + len(groups_y))
-            size = batch_size or max(1, min(_MAX_BATCH, _MAX_BATCH_NUMBERS // max(1, numbers)))
+            dim = max(1, len(groups_x) + len(groups_y))
+            size = batch_size or max(
+                1, min(_MAX_BATCH, _MAX_BATCH_NUMBERS // (num_points * dim), _MAX_BATCH_PAIRS // dim**2)
+            )
             for start in range(0, len(indices), size):
                 batch = indices[start : start + size]
                 results.update(zip(batch, self._predict([prepared[i] for i in batch], units)))
@@ -245,11 +247,16 @@ def _device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(
             f"device={device!r} is unknown to torch: expected 'auto', 'cpu', 'cuda' or 'cuda:0'"
         ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={device!r}: this torch ({torch.__version__}) finds no CUDA device; use device='cpu'")
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device={device!r}: expected 'auto', 'cpu' or 'cuda' (features need float64)")
+    return chosen
 
 
 def _emit(messages: Iterable[str]) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import narwhals as nw
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mist.categories import category_codes, encode_category, level_order, pool_rare_levels
@@ -20,6 +22,7 @@ from mist.errors import (
     ShapeError,
     TooFewPointsError,
 )
+from mist.scores import canonical_order, double_ranks
 
 __all__ = ["MIN_POINTS", "Discrete", "NanPolicy", "Prepared", "Side", "prepare"]
 
@@ -84,7 +87,7 @@ def prepare(
     x, y: (n,) or (n, d), (n,) meaning (n, 1): numpy, torch, pandas, polars, or lists of numbers.
     nan_policy: "raise", or "omit" to drop each point where either side misses a value (recorded as a warning).
     discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names.
-    max_points: use no more than so many points: a choice fixed by n alone (a warning says so).
+    max_points: use at most so many points, a choice that the order of the points does not move (a warning says so).
     Raises an `InputError` subclass.
     """
     if nan_policy not in ("raise", "omit"):
@@ -106,7 +109,7 @@ def prepare(
             f"(and a useful interval needs tens){hint}"
         )
     if max_points is not None and num_points > max_points:
-        chosen = np.random.default_rng(0).permutation(num_points)[:max_points]
+        chosen = _representative(x_columns + y_columns)[:max_points]
         for column in x_columns + y_columns:
             column.values = column.values[chosen]
         warnings.append(f"{max_points} of {num_points} points were used: the checkpoint was not trained on more")
@@ -115,6 +118,12 @@ def prepare(
         y=_side(y_columns, y_columns + x_columns, warnings),
         warnings=tuple(warnings),
     )
+
+
+def _representative(columns: list[_Column]) -> NDArray[np.int64]:
+    """An order of the points that depends on the data set only, so that a choice of the first is one of no order."""
+    ranks = double_ranks(torch.from_numpy(np.stack([column.values for column in columns])[None]))
+    return canonical_order(ranks)[0].numpy()
 
 
 def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str]) -> Side:
@@ -216,15 +225,20 @@ def _raw_columns(data: Any, side: str) -> tuple[list[NDArray[Any]], list[int | s
 
 def _frame(data: Any) -> Any:
     """A narwhals data frame of whatever frame or series came, None for anything else."""
-    import narwhals as nw
-
-    native = nw.from_native(data, eager_only=True, allow_series=True, pass_through=True)
+    try:
+        native = nw.from_native(data, eager_only=True, allow_series=True, pass_through=True)
+    except nw.exceptions.DuplicateError as error:
+        raise InputError(
+            f"a data frame has repeated column names ({error}): expected each once; rename them"
+        ) from error
     if isinstance(native, nw.Series):
         return native.alias(str(native.name or 0)).to_frame()
     return native if isinstance(native, nw.DataFrame) else None
 
 
 def _array(data: Any, side: str) -> NDArray[Any]:
+    if isinstance(data, np.ma.MaskedArray):
+        data = np.ma.filled(data.astype(np.float64), np.nan)  # a masked value is a missing one
     try:
         array = np.asarray(data)
     except ValueError as error:

@@ -49,9 +49,7 @@ class NetworkConfig:
                 raise ValueError(f"got {f.name}={value!r}, expected a positive integer")
         for name in ("coordinate_width", "point_width", "edge_width"):
             if getattr(self, name) % self.num_heads:
-                raise ValueError(
-                    f"got {name}={getattr(self, name)}, expected a multiple of num_heads={self.num_heads}"
-                )
+                raise ValueError(f"got {name}={getattr(self, name)}, expected a multiple of num_heads={self.num_heads}")
         if self.num_levels < 4:
             raise ValueError(f"got num_levels={self.num_levels}, expected at least 4")
 
@@ -178,9 +176,16 @@ class PointEncoder(nn.Module):
 def _best_match(relations: Tensor, dim_x: int) -> Tensor:
     """Relations of every coordinate to its strongest partner on the other side, (B, K, D, D) -> (B, D, K)."""
     strength = relations[:, STRENGTH]
+    mark = torch.arange(1, relations.shape[1] + 1, device=relations.device).to(relations.dtype).sin()
+    other = (relations * mark.view(1, -1, 1, 1)).sum(1)  # decides between partners of equal strength (discrete columns)
     partners = []
-    for rows, columns, start in ((slice(None, dim_x), slice(dim_x, None), dim_x), (slice(dim_x, None), slice(None, dim_x), 0)):
-        partners.append(strength[:, rows, columns].argmax(-1) + start)
+    for rows, columns, start in (
+        (slice(None, dim_x), slice(dim_x, None), dim_x),
+        (slice(dim_x, None), slice(None, dim_x), 0),
+    ):
+        block = strength[:, rows, columns]
+        strongest = block >= block.amax(-1, keepdim=True) - 1e-6
+        partners.append(other[:, rows, columns].masked_fill(~strongest, -torch.inf).argmax(-1) + start)
     partner = torch.cat(partners, dim=-1)[:, None, :, None].expand(-1, relations.shape[1], -1, 1)
     return relations.gather(-1, partner).squeeze(-1).mT
 
@@ -195,6 +200,7 @@ class CoordinateEncoder(nn.Module):
     def __init__(self, config: NetworkConfig, summary_width: int) -> None:
         super().__init__()
         width, edge_width = config.coordinate_width, config.edge_width
+        self.edge_width, self.num_heads = edge_width, config.num_heads
         self.embed_in = nn.Linear(NUM_RELATIONS, config.edge_hidden)
         self.embed_out = nn.Linear(config.edge_hidden, edge_width + config.coordinate_layers * config.num_heads)
         self.embed_nodes = _mlp(2 * edge_width + NUM_RELATIONS, width, width)
@@ -220,8 +226,7 @@ class CoordinateEncoder(nn.Module):
 
     def forward(self, relations: Tensor, condition: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
         embedded = self._embed_edges(relations)
-        edge_width = self.layers[0].edge_value.in_features
-        edges, *biases = embedded.split([edge_width] + [self.layers[0].num_heads] * len(self.layers), dim=1)
+        edges, *biases = embedded.split([self.edge_width] + [self.num_heads] * len(self.layers), dim=1)
         dim = edges.shape[-1]
         in_x = (torch.arange(dim, device=edges.device) < dim_x).to(edges.dtype)
         sides = torch.stack([in_x / dim_x, (1 - in_x) / (dim - dim_x)], dim=-1)  # (D, 2)
@@ -246,8 +251,9 @@ class CoordinateEncoder(nn.Module):
 class QuantileHead(nn.Module):
     """Non-crossing quantiles on the compressed scale around a weighted panel.
 
-    compressed_q = log(base + OFFSET) + s · (offset + increments_q), s = (floor / (base + OFFSET)) · exp(learned): the
-    remainder vanishes with the known floor of the error as N grows.
+    compressed_q = log(base + OFFSET) + floor / (base + OFFSET) · (offset + spread · increments_q): the remainder
+    vanishes with the known floor of the error as N grows. The offset does not share the learned spread, lest a narrow
+    spread stops a wrong offset from being unlearned.
     """
 
     def __init__(self, config: NetworkConfig, width: int) -> None:
@@ -277,15 +283,17 @@ class QuantileHead(nn.Module):
         base = 0.5 * (base + (base.square() + 1e-4).sqrt())  # softly positive
         scale, offset, increments = self.remainder(hidden).float().split([1, 1, self.remainder.out_features - 2], -1)
         relative = (features.floor.clamp(min=1e-6) / (base + OFFSET)).clamp(max=3).unsqueeze(-1)
-        spread = relative * (5 * torch.tanh(scale / 5)).exp()
+        spread = (5 * torch.tanh(scale / 5)).exp()
         steps = functional.softplus(increments).cumsum(-1)
         steps = functional.pad(steps, (1, 0))
         steps = steps - steps[..., steps.shape[-1] // 2].unsqueeze(-1)
-        return (compress(base).unsqueeze(-1) + spread * (offset + steps)).clamp(max=_MAX_COMPRESSED)
+        return (compress(base).unsqueeze(-1) + relative * (offset + spread * steps)).clamp(max=_MAX_COMPRESSED)
 
 
 class MISTNetwork(nn.Module):
     """Data sets in, quantiles of their mutual information out."""
+
+    levels: Tensor  # (Q,)
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
@@ -307,9 +315,7 @@ class MISTNetwork(nn.Module):
         hidden = torch.cat([summary, points.to(summary.dtype), coordinates.to(summary.dtype)], dim=-1)
         return self.head(hidden, additive, features)
 
-    def forward(
-        self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None) -> Tensor:
         """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.
 
         `groups_x` (Dx,) and `groups_y` (Dy,) mark indicator columns of one unordered variable by a common positive

@@ -36,6 +36,7 @@ CANDIDATES = (
     "radial",
     "ksg",
 )
+_SINGULAR = 3e-7  # standard deviation of a coordinate given others (unit variance) that rounding can make up
 _EXCLUDED = -1.0  # value of a candidate that is undefined; never read, its weight is masked
 
 
@@ -79,9 +80,10 @@ def student_t_excess(df: Tensor, dim_x: int, dim_y: int) -> Tensor:
 
 
 def _log_determinant(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """log|A| through Cholesky and whether A is positive definite: (..., D, D) -> (...), (...)."""
+    """log|A| through Cholesky and whether A is positive definite beyond rounding: (..., D, D) -> (...), (...)."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    return 2 * factor.diagonal(dim1=-2, dim2=-1).clamp(min=1e-150).log().sum(-1), info == 0
+    diagonal = factor.diagonal(dim1=-2, dim2=-1).clamp(min=1e-150)
+    return 2 * diagonal.log().sum(-1), (info == 0) & (diagonal.amin(-1) > _SINGULAR)
 
 
 def _gaussian_information(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
@@ -100,8 +102,9 @@ def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Te
     steps = torch.tensor([0.0, 0.05, 0.2, 0.5, 1.0], dtype=robust.dtype, device=robust.device).view(-1, 1, 1, 1)
     mixed = (1 - steps) * robust + steps * anchor  # (steps, B, D, D)
     factors, info = torch.linalg.cholesky_ex(mixed)
-    smallest = factors.diagonal(dim1=-2, dim2=-1).amin(-1)
-    defined = (info == 0) & (smallest > 0.03)
+    inverse_factors = torch.linalg.solve_triangular(factors, eye.expand_as(factors), upper=False)
+    precision = inverse_factors.square().sum(-2).amax(-1)  # 1 / least variance of a coordinate given all others
+    defined = (info == 0) & (precision < 0.03**-2)
     defined[-1] = True
     first = defined.float().argmax(0).view(1, -1, 1, 1).expand(1, *robust.shape)
     return mixed.gather(0, first).squeeze(0), factors.gather(0, first).squeeze(0)
@@ -110,7 +113,9 @@ def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Te
 def _df_posterior(ranks: Tensor, factor: Tensor) -> Tensor:
     """Weights of the t-copula's df on the grid by likelihood, flat prior; (B, D, N), (B, D, D) -> (B, len(DF_GRID))."""
     dim, num_points = ranks.shape[-2:]
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(dim, dtype=factor.dtype, device=factor.device), upper=False)
+    inverse = torch.linalg.solve_triangular(
+        factor, torch.eye(dim, dtype=factor.dtype, device=factor.device), upper=False
+    )
     inverse = inverse.float()
     log_likelihoods = []
     for df in DF_GRID:
@@ -155,7 +160,8 @@ def _sparse_sums(cross: Tensor, kendall: Tensor, num_points: int) -> list[Tensor
         return 0.5 * (_information(values.amax(-1)).sum(-1) + _information(values.amax(-2)).sum(-1))
 
     thresholded = torch.where(squared > threshold, squared, 0.0)
-    mutual = (squared == squared.amax(-1, keepdim=True)) & (squared == squared.amax(-2, keepdim=True))
+    rounded = squared * (1 + 1e-9)  # equal correlations, as between discrete columns, are equal beyond rounding
+    mutual = (rounded >= squared.amax(-1, keepdim=True)) & (rounded >= squared.amax(-2, keepdim=True))
     mutual_best = (_information(thresholded) * mutual).sum((-2, -1))
     everything = (_information(squared).sum((-2, -1)) - 0.5 * dim_x * dim_y / num_points).clamp(min=0)
     return [best(squared), best(thresholded), best(kendall.square()), mutual_best, everything]

@@ -12,7 +12,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["OFFSET", "compress", "expand", "interpolate_levels", "interpolate_quantiles", "level_grid", "pinball", "quantile_loss"]
+__all__ = [
+    "OFFSET",
+    "compress",
+    "expand",
+    "interpolate_levels",
+    "interpolate_quantiles",
+    "level_grid",
+    "pinball",
+    "quantile_loss",
+]
 
 OFFSET = 0.05  # nats: the compressed scale log(mi + OFFSET) is linear below it and logarithmic above
 
@@ -77,4 +86,4 @@ def quantile_loss(compressed: Tensor, mi: Tensor, levels: Tensor, weight: Tensor
     loss = pinball(predicted, target, levels)
     if root_weight:
         loss = loss + root_weight * pinball(2 * (predicted / 2).exp(), 2 * (target / 2).exp(), levels)
-    return (loss.mean(-1) * weight).sum() / weight.sum().clamp(min=1)
+    return (loss.mean(-1) * weight).mean()  # not over the kept weight: ranks must average to the whole batch's loss

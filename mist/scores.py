@@ -76,7 +76,7 @@ def score_table(num_points: int, device: torch.device) -> Tensor:
 def student_table(num_points: int, df: float, device: torch.device) -> Tensor:
     """Student-t quantiles by double rank, (2N - 1,) float64, exactly odd about its middle.
 
-    Closed forms for df 1, 2 and 4 (Shaw 2006, Eqs. 36-38); Cornish-Fisher (Hill 1970, Abramowitz & Stegun 26.7.5) beyond.
+    Closed forms for df 1, 2 and 4 (Shaw 2006, Eqs. 36-38); Cornish-Fisher beyond (Abramowitz & Stegun 1964, 26.7.5).
     """
     p = _levels(num_points, device)
     if df == 1:
@@ -117,25 +117,28 @@ def _mix(words: Tensor) -> Tensor:
     return words
 
 
-def canonical_order(ranks: Tensor, asymmetry: Tensor) -> Tensor:
+def canonical_order(ranks: Tensor) -> Tensor:
     """An order of the points that depends on the data set only, (B, D, N) -> (B, N) indices.
 
     It is unmoved by the order of points and coordinates, by swapping the sides and by falling maps: points are sorted
-    by a hash of their ranks' distances from the middle, then by one of the signed distances, the sign of a coordinate
-    being that of its `asymmetry` Σ_k cov(z_j, z_k² - 1), (B, D). They are laid out by a permutation that depends on N
-    alone, so that equal points are no neighbours. Hashes are integers below 2⁴⁰ held in float64, so that their sums are
-    exact in any order.
+    by a hash of their ranks' distances from the middle, then by one of the signed distances, each coordinate weighed by
+    a hash of its own asymmetry Σ_i signed_ij colour_i, an odd function. They are laid out by a permutation that
+    depends on N alone, so that equal points are no neighbours. Integers modulo 2⁶⁴ add exactly in any order.
     """
     num_points = ranks.shape[-1]
     distance = torch.arange(num_points, device=ranks.device)  # of the double rank from the middle, N - 1 at the end
-    unsigned, signed = (((_mix(distance + salt) >> 24) & 0xFFFFFFFFFF).double() for salt in (1, num_points + 1))
+    unsigned, signed = ((_mix(distance + salt) >> 24) & 0xFFFFFFFFFF for salt in (1, num_points + 1))
     signed[0] = 0
     unsigned = torch.cat([unsigned.flip(0), unsigned[1:]])  # by double rank, even and odd about the middle
     signed = torch.cat([-signed.flip(0), signed[1:]])
-    sign = torch.where(asymmetry < 0, -1.0, 1.0).double().unsqueeze(-2)
-    first = take(unsigned, ranks).sum(-2)
-    second = (sign @ take(signed, ranks)).squeeze(-2)
-    key = (first.long() << 16) ^ (_mix(second.long()) & 0xFFFF)
+    first = take(unsigned, ranks).sum(-2)  # (B, N)
+    odd = take(signed, ranks)  # (B, D, N)
+    colour = _mix(first)
+    for _ in range(2):  # the second round sees the signs of the first: a balanced binary column hides them from it
+        asymmetry = (odd * colour.unsqueeze(-2)).sum(-1, keepdim=True)  # (B, D, 1)
+        second = (odd * (asymmetry.sign() * _mix(asymmetry.abs()))).sum(-2)
+        colour = _mix(first ^ _mix(second))
+    key = (first << 16) ^ (colour & 0xFFFF)
     order = argsort_last(key)
     layout = argsort_last(_mix(torch.arange(1, num_points + 1, device=ranks.device)))
     return order[..., layout]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib.util
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import mist
@@ -15,7 +19,7 @@ from mist.errors import CheckpointError
 from mist.evaluation.prediction import Records, evaluate_network
 from mist.evaluation.report import format_false_alarms, format_table, write_report
 from mist.evaluation.suites import SUITES, Dataset, build_suite
-from mist.evaluation.summary import summarise_cells
+from mist.evaluation.summary import Summary, summarise_cells
 
 __all__ = ["main"]
 
@@ -37,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-datasets", type=int, help="data sets per suite (bmi-40: per n)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the suites that are drawn (default: 0)")
-    parser.add_argument("--out", type=Path, help="folder for datasets.csv, summary.csv and the pictures")
+    parser.add_argument(
+        "--out", type=Path, help="folder for datasets.csv, summary.csv and the pictures (default: reports/CHECKPOINT)"
+    )
     parser.add_argument("--no-baselines", action="store_true", help="leave KSG and CCA out")
     parser.add_argument("--no-plots", action="store_true", help="write no pictures (they need matplotlib)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
@@ -61,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(format_latency(arguments.checkpoint))
             return 0
+        if not arguments.no_plots and importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("matplotlib is missing: pip install 'mist-mi[plot]', or pass --no-plots")
         estimator = mist.load(arguments.checkpoint)
         chosen = arguments.suite or ["core"]
         suites = list(SUITES) if "all" in chosen else list(dict.fromkeys(chosen))
@@ -70,15 +78,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             records, seconds = _evaluate(estimator.network, datasets, not arguments.no_baselines)
             _print_suite(records, estimator.checkpoint.label, seconds)
             parts.append(records)
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
+        records = Records.concatenate(parts)
+        if {"mist-imd", "mist-oomd"} <= set(suites):
+            print(format_table(_pooled(records)), end="\n\n")
+        label = estimator.checkpoint.label
+        out = arguments.out or Path("reports") / label.replace("@", "-")
+        for path in write_report(records, out, label, plots=not arguments.no_plots):
+            print(f"wrote {path}")
+    except (CheckpointError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         print(error, file=sys.stderr)
         return 2
-    if arguments.out is not None:
-        for path in write_report(
-            Records.concatenate(parts), arguments.out, estimator.checkpoint.label, plots=not arguments.no_plots
-        ):
-            print(f"wrote {path}")
     return 0
+
+
+def _pooled(records: Records) -> list[Summary]:
+    """Both suites of the MIST configurations taken together, by n."""
+    both = records.select(np.isin(records.suite, ["mist-imd", "mist-oomd"]))
+    both = dataclasses.replace(both, suite=np.full(len(both), "mist-imd + mist-oomd"))
+    return [summary for summary in summarise_cells(both) if summary.cell == "all" or summary.cell.startswith("n ")]
 
 
 def _evaluate(network: torch.nn.Module, datasets: list[Dataset], baselines: bool) -> tuple[Records, float]:

@@ -30,7 +30,10 @@ def format_table(summaries: Sequence[Summary]) -> str:
         for summary in (s for s in summaries if s.suite == suite):
             row = [summary.cell.split(" | ")[0], str(summary.count)]
             row += [str(value) for value in (summary.mse, summary.mae, summary.crps, summary.bias)]
-            row += [f"{100 * c.observed:.1f}{'' if c.agrees else '*'}" for c in summary.coverage]
+            row += [
+                f"{100 * c.observed:.1f} ± {50 * (c.high - c.low):.1f}{' ' if c.agrees else '*'}"
+                for c in summary.coverage
+            ]
             for name in baselines:
                 value = summary.baseline_mse[name]
                 partial = f" ({value.count})" if value.count < summary.count else ""
@@ -46,8 +49,8 @@ def format_table(summaries: Sequence[Summary]) -> str:
             lines.append("  " + "  ".join(cells))
         lines.append("")
     lines.append(
-        "MSE in nats², the rest in nats; ± standard error; coverage of the true MI by central intervals, * where the "
-        "nominal coverage lies outside the 95 % binomial band"
+        "MSE in nats², the rest in nats; ± standard error; coverage of the true MI by central intervals in per cent "
+        "± half its 95 % Wilson interval, * where the nominal coverage lies outside the 95 % binomial band"
     )
     if baselines:
         lines.append(

@@ -50,9 +50,7 @@ class _FixedSet(Dataset[Item]):
         return self.num_batches
 
     def __getitem__(self, index: int) -> Item:
-        return _item(
-            generate_batch(self.meta, self.seed, index, slice_index=self.rank, num_slices=self.world_size)
-        )
+        return _item(generate_batch(self.meta, self.seed, index, slice_index=self.rank, num_slices=self.world_size))
 
 
 class StreamDataModule(LightningDataModule):
@@ -73,7 +71,9 @@ class StreamDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if validation_datasets % 8:
-            raise ValueError(f"got datasets_per_batch={validation_datasets}, expected a multiple of 8 to split over ranks")
+            raise ValueError(
+                f"got datasets_per_batch={validation_datasets}, expected a multiple of 8 to split over ranks"
+            )
         self.meta = meta
         self.seed = seed
         self.validation_seed = validation_seed

@@ -1,6 +1,6 @@
 """From a run to a checkpoint folder: at its end, or at any time from its last training state.
 
-    python -m mist.training.export outputs/mist                # reads state/last.ckpt and hydra/config.yaml of the run
+python -m mist.training.export outputs/mist                # reads state/last.ckpt and hydra/config.yaml of the run
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from mist.checkpoint import load_checkpoint, save_checkpoint
+from mist.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from mist.evaluation import evaluate_network, format_table, summarise_cells
 from mist.evaluation.suites import core
 from mist.network import MISTNetwork
@@ -45,7 +45,7 @@ def export(
     parents: list[str] = []
     hours = seconds / 3600
     if config.init_from is not None:
-        parent = load_checkpoint(config.init_from).config
+        parent = load_checkpoint(find_checkpoint(config.init_from)).config
         parents = [*parent["lineage"]["parents"], parent["weights_sha256"]]
         hours += parent["lineage"]["hours"]
         num_datasets += parent["lineage"]["num_datasets"]
@@ -76,8 +76,8 @@ def _card(config: TrainingConfig, network: MISTNetwork, lineage: dict[str, Any],
     meta = json.dumps(config.meta_distribution.to_dict(), indent=2)
     return f"""# {config.name}
 
-{status} {parameters:,} parameters; {lineage["num_datasets"]:,} fresh data sets in {lineage["hours"]:.2f} hours of training
-(whole lineage), seed {config.seed}, {lineage["steps"]:,} steps.
+{status} {parameters:,} parameters; {lineage["num_datasets"]:,} fresh data sets in {lineage["hours"]:.2f} hours of
+training (whole lineage), seed {config.seed}, {lineage["steps"]:,} steps.
 
 ## Evaluation on its own families
 

@@ -34,14 +34,20 @@ def detect(accelerator: str = "auto", processes: int | str = "auto", precision: 
 
     Raises ValueError for a number of processes that the stream's batches cannot be split into.
     """
+    accelerator = {"gpu": "cuda"}.get(accelerator, accelerator)
+    if accelerator not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"got accelerator={accelerator!r}, expected auto, cpu or cuda")
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     cores = _cores()
     if processes == "auto":
         available = torch.cuda.device_count() if accelerator == "cuda" else cores
         processes = max(p for p in (1, 2, 4, 8) if p <= max(1, available))
-    if not isinstance(processes, int) or processes < 1:
-        raise ValueError(f"got processes={processes!r}, expected a positive integer or 'auto'")
+    if processes not in (1, 2, 4, 8):
+        raise ValueError(
+            f"got processes={processes!r}, expected 1, 2, 4, 8 or 'auto': batches hold multiples of 8 data sets"
+        )
+    assert isinstance(processes, int)
     if precision == "auto":
         native = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16-mixed" if native else "32-true"

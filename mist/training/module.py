@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -64,7 +65,17 @@ class EstimatorModule(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         """Log the throughput over the last steps."""
         self._window += len(batch["mi"]) * self.trainer.world_size
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and self._clock is not None:
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and self._clock is not None:  # type: ignore[attr-defined]
+            if not torch.isfinite(outputs["loss"]).all():
+                raise FloatingPointError(
+                    f"got a loss of {float(outputs['loss'])} at step {self.global_step}, expected a finite one: the "
+                    "run diverged; lower optimization.learning_rate and resume from the last state saved before"
+                )
+            self._stop_clock()
+
+    def on_train_end(self) -> None:
+        """Count the steps since the last log."""
+        if self._clock is not None:
             self._stop_clock()
 
     def on_validation_start(self) -> None:
@@ -94,6 +105,8 @@ class EstimatorModule(LightningModule):
         features = extract_features(batch["x"], batch["y"], self.network.config.features)
         quantiles = expand(self.network.forward_features(features).float())  # (B, Q)
         mi, keep = batch["mi"].float(), batch["weight"] > 0
+        if not keep.any():
+            return
         quantiles, mi = quantiles[keep], mi[keep]
         low, high = interpolate_levels(self.network.levels, quantiles, (0.05, 0.95)).unbind(-1)
         metrics = {
@@ -103,7 +116,7 @@ class EstimatorModule(LightningModule):
         }
         self.log_dict(metrics, sync_dist=True, prog_bar=True, batch_size=int(keep.sum()))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; weight decay on matrices only."""
         matrices = [p for p in self.parameters() if p.ndim > 1]
         vectors = [p for p in self.parameters() if p.ndim <= 1]

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from mist.checkpoint import load_checkpoint
+from mist.checkpoint import find_checkpoint, load_checkpoint
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
 from mist.training.export import evaluation_table, export
@@ -92,7 +92,6 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     torch.set_num_threads(hardware.threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(hardware.threads))
     rank_zero_info(f"hardware: {hardware}")
-    seed_everything(config.seed, workers=True, verbose=False)
     output = Path(config.output_dir)
     data = StreamDataModule(
         config.meta_distribution,
@@ -102,9 +101,17 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         validation_datasets=config.validation.datasets_per_batch,
         num_workers=config.trainer.num_workers,
     )
-    module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # of the initial weights; all else draws from generators of its own
+        module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
     if config.init_from is not None:
-        module.network.load_state_dict(load_checkpoint(config.init_from).network.state_dict())
+        parent = load_checkpoint(find_checkpoint(config.init_from))
+        if parent.network.config != config.model:
+            raise ValueError(
+                f"got init_from={config.init_from} with network {parent.network.config}, expected {config.model}; "
+                "choose the model= of the parent"
+            )
+        module.network.load_state_dict(parent.network.state_dict())
     trainer = build_trainer(config, build_logger(logger, output), hardware)
     trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=False if config.ckpt_path else None)
     if not trainer.is_global_zero:
@@ -118,7 +125,9 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         "seconds": module.seconds,
         "num_datasets": module.num_datasets,
     }
-    export(module.network, config, folder, **counts)  # before the evaluation, so that no failure there loses the weights
+    export(
+        module.network, config, folder, **counts
+    )  # before the evaluation, so that no failure there loses the weights
     print(f"exported {folder}")
     table = evaluation_table(module.network, config)
     print(table)

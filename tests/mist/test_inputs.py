@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -199,3 +200,24 @@ def test_max_points_is_a_fixed_choice_of_points() -> None:
 
 def _sorted_columns(values: np.ndarray) -> np.ndarray:
     return values[:, np.lexsort(values)]
+
+
+def test_a_masked_value_is_a_missing_one() -> None:
+    x = np.ma.masked_less(np.arange(20.0), 3.0)
+    with pytest.raises(errors.NonFiniteError, match=r"3 missing value\(s\)"):
+        prepare(x, np.arange(20.0))
+    assert prepare(x, np.arange(20.0), nan_policy="omit").num_points == 17
+
+
+def test_repeated_names_in_a_data_frame() -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "a"])
+    with pytest.raises(errors.InputError, match="repeated column names"):
+        prepare(frame, np.arange(20.0))
+
+
+def test_the_points_chosen_do_not_depend_on_their_order() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(300, 2)), generator.normal(size=300)
+    order = generator.permutation(300)
+    first, second = prepare(x, y, max_points=100), prepare(x[order], y[order], max_points=100)
+    np.testing.assert_array_equal(np.sort(first.y.values[:, 0]), np.sort(second.y.values[:, 0]))

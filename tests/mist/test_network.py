@@ -64,7 +64,10 @@ class TestConfig:
         ("values", "message"),
         [
             ({"width": 3}, r"got unknown NetworkConfig keys \['width'\], expected some of .*trunk_width"),
-            ({"features": {"shifts": 3}}, r"got unknown FeatureConfig keys \['shifts'\], expected some of .*num_shifts"),
+            (
+                {"features": {"shifts": 3}},
+                r"got unknown FeatureConfig keys \['shifts'\], expected some of .*num_shifts",
+            ),
             ({"num_heads": 0}, "got num_heads=0, expected a positive integer"),
             ({"num_heads": 1.5}, "got num_heads=1.5, expected a positive integer"),
             ({"point_width": 30}, "got point_width=30, expected a multiple of num_heads=4"),

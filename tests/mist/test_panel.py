@@ -71,7 +71,9 @@ class TestGaussianBias:
 
     @pytest.mark.parametrize(("num_points", "dim_x", "dim_y"), [(5, 2, 3), (4, 2, 3)])
     def test_too_few_points(self, num_points: int, dim_x: int, dim_y: int) -> None:
-        with pytest.raises(ValueError, match=f"got {num_points} points in 2 [+] 3 dims, expected more points than dims"):
+        with pytest.raises(
+            ValueError, match=f"got {num_points} points in 2 [+] 3 dims, expected more points than dims"
+        ):
             gaussian_bias(num_points, dim_x, dim_y)
 
 
@@ -95,7 +97,9 @@ class TestCandidates:
             found = candidate(panel, f"gaussian_ridge_{ridge:g}")
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
             debiased = candidate(panel, f"gaussian_ridge_{ridge:g}_debiased")
-            torch.testing.assert_close(debiased, (expected - gaussian_bias(60, 2, 2)).clamp(min=0), rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(
+                debiased, (expected - gaussian_bias(60, 2, 2)).clamp(min=0), rtol=1e-9, atol=1e-9
+            )
 
     @pytest.mark.parametrize(
         "name",

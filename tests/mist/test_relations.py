@@ -72,10 +72,12 @@ def test_balanced_binary_columns_have_their_exact_tau() -> None:
 def test_hermite_polynomials() -> None:
     scores = gaussian_scores(double_ranks(normal(2, 3, 100)))
     z = scores.numpy()
-    for found, raw in zip(hermite(scores), (z**2 - 1, z**3 - 3 * z)):
-        centred = raw - raw.mean(-1, keepdims=True)
-        np.testing.assert_allclose(found, centred / centred.std(-1, keepdims=True), atol=1e-5)
-    assert [values.dtype for values in hermite(scores)] == [torch.float64, torch.float32]
+    second, third, scale_second, scale_third = hermite(scores)
+    for found, scale, raw in ((second, scale_second, z**2 - 1), (third, scale_third, z**3 - 3 * z)):
+        deviation = raw.std(-1, keepdims=True)
+        np.testing.assert_allclose(scale, deviation, atol=1e-10)
+        np.testing.assert_allclose(found, (raw - raw.mean(-1, keepdims=True)) / deviation, atol=1e-10)
+        assert found.dtype == torch.float64
 
 
 def test_relation_features_are_the_covariances_computed_directly() -> None:
@@ -90,13 +92,19 @@ def test_relation_features_are_the_covariances_computed_directly() -> None:
         polynomials = [z, z**2 - 1, z**3 - 3 * z]
         polynomials = [(p - p.mean(0)) / p.std(0) for p in polynomials]
         c = {(a + 1, b + 1): polynomials[a].T @ polynomials[b] / num_points for a in range(3) for b in range(3)}
+        r = c[1, 1]
+        residual = z[:, :, None] - r * z[:, None, :]  # of coordinate i on j, (N, D, D)
+        variance = np.where(np.eye(5, dtype=bool), 1.0, (residual**2).mean(0))
+        kurtosis = np.clip((residual**4).mean(0) / variance**2 - 3, -3, 3)
         expected = {
-            0: np.abs(c[1, 1]),
-            3: c[2, 2],
+            0: np.abs(r),
+            3: 4 * (c[2, 2] - r**2),
             4: np.abs(c[3, 3]),
-            5: c[1, 1] * c[1, 3],
-            6: c[1, 1] * c[3, 1],
-            7: c[1, 1] * c[3, 3],
+            5: 4 * r * c[1, 3],
+            6: 4 * r * c[3, 1],
+            7: 4 * (r * c[3, 3] - r**4),
+            17: kurtosis,
+            18: kurtosis.T,
             8: np.abs(c[1, 2]),
             9: np.abs(c[2, 1]),
             10: c[1, 2] * c[3, 2],
@@ -109,20 +117,28 @@ def test_relation_features_are_the_covariances_computed_directly() -> None:
         off = ~np.eye(5, dtype=bool)
         np.testing.assert_allclose(row[14][off], -np.log1p(-(c[1, 1][off] ** 2)), atol=1e-5)
         np.testing.assert_array_equal(row[16], 0)  # no ties
-        np.testing.assert_array_equal(row[17], np.eye(5))
+        np.testing.assert_array_equal(row[19], np.eye(5))
         side = np.arange(5) < dim_x
-        np.testing.assert_array_equal(row[18], side[:, None] == side)
+        np.testing.assert_array_equal(row[20], side[:, None] == side)
 
 
-def test_masks() -> None:
+def test_group_marks() -> None:
     x, y = normal(1, 30, 3), normal(1, 30, 2, seed=1)
-    y[..., 1] = y[..., 1].round()
     groups_x, groups_y = torch.tensor([1, 0, 1]), torch.tensor([1, 1])
-    tied, _, _, group = extract_features(x, y, FeatureConfig(), groups_x, groups_y).relations[0, 16:]
-    assert torch.equal(tied.bool(), torch.tensor([False] * 4 + [True]).unsqueeze(-1) | torch.tensor([False] * 4 + [True]))
+    group = extract_features(x, y, FeatureConfig(), groups_x, groups_y).relations[0, 21]
     expected = torch.zeros(5, 5, dtype=torch.bool)
     expected[[0, 0, 2, 2, 3, 3, 4, 4], [0, 2, 0, 2, 3, 4, 3, 4]] = True  # equal marks on two sides are two groups
     assert torch.equal(group.bool(), expected)
+
+
+def test_a_pair_is_flagged_where_either_column_is_tied() -> None:
+    gram, cubic, tau = torch.zeros(1, 6, 6), torch.zeros(1, 9, 3), torch.zeros(1, 3, 3)
+    scale = torch.ones(1, 3, 1)
+    mask = torch.ones(3, 3, dtype=torch.bool)
+    flags = relation_features(gram, cubic, scale, scale, tau, mask, mask, torch.tensor([[False, False, True]]), 30)[
+        0, 16
+    ]
+    assert flags.tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 1]]
 
 
 @pytest.mark.parametrize("kind", ["continuous", "rounded"])
@@ -137,8 +153,8 @@ def test_a_falling_map_changes_no_relation(kind: str) -> None:
 
 
 def test_perfect_correlation_is_finite() -> None:
-    ones = torch.ones(1, 2, 2, dtype=torch.float64)
-    gram, cubic = torch.ones(1, 4, 4, dtype=torch.float64), torch.ones(1, 6, 2)
+    ones, scale = torch.ones(1, 2, 2), torch.ones(1, 2, 1, dtype=torch.float64)
+    gram, cubic = torch.ones(1, 4, 4, dtype=torch.float64), torch.ones(1, 6, 2, dtype=torch.float64)
     mask = torch.ones(2, 2, dtype=torch.bool)
     tied = torch.zeros(1, 2, dtype=torch.bool)
-    assert relation_features(gram, cubic, ones.float(), mask, mask, tied, 50).isfinite().all()
+    assert relation_features(gram, cubic, scale, scale, ones, mask, mask, tied, 50).isfinite().all()

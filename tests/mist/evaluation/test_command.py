@@ -18,12 +18,22 @@ def test_prints_and_writes_a_report(tiny_checkpoint, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["datasets.csv", "summary.csv"]
 
 
-def test_is_reproducible(tiny_checkpoint, capsys):
+def test_is_reproducible(tiny_checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where the default report goes
     tables = []
     for _ in range(2):
         assert main(["--checkpoint", str(tiny_checkpoint), "--num-datasets", "16", "--no-baselines"]) == 0
         tables.append(capsys.readouterr().out.split("\n", 1)[1])
     assert tables[0] == tables[1] and "KSG" not in tables[0]
+    assert [path.name.startswith("tiny-") for path in (tmp_path / "reports").iterdir()] == [True]
+
+
+def test_the_two_mist_suites_are_also_pooled(tiny_checkpoint, tmp_path, capsys):
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--suite", "mist-imd", "--suite", "mist-oomd", "--no-baselines"]
+    assert main([*arguments, "--no-plots", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    pooled = out[out.index("mist-imd + mist-oomd") :]
+    assert "1040" in pooled.splitlines()[2]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,8 @@ def test_latency_report(tiny_checkpoint):
 
 
 @pytest.mark.slow
-def test_as_a_program(tiny_checkpoint, repository):
+def test_as_a_program(tiny_checkpoint, repository, tmp_path):
     command = [sys.executable, "-m", "mist.evaluation", "--checkpoint", str(tiny_checkpoint), "--num-datasets", "8"]
+    command += ["--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
     assert done.returncode == 0 and "CRPS" in done.stdout and not done.stderr

@@ -78,7 +78,7 @@ def test_cells(normal_network):
     }
     wide = normal_network(read_label, spread=5.0)
     table = format_table(summarise_cells(evaluate_network(wide, labelled())))
-    assert "100.0*" in table and "n = 10" in table and "standard error" in table
+    assert "100.0 ± " in table and "*" in table and "n = 10" in table and "standard error" in table
 
 
 def test_false_alarms_of_independent_samples(normal_network):

@@ -68,7 +68,9 @@ def assert_same_weights(output: Path, other: Path, tolerance: float) -> None:
     found, expected = (load_checkpoint(folder / "checkpoint").network.state_dict() for folder in (output, other))
     assert list(found) == list(expected)
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            found[name], expected[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma, ndtri
 from scipy.stats import rankdata
 
-__all__ = ["BASELINES", "gaussian_bias", "gaussian_cca", "ksg"]
+from mist.panel import gaussian_bias
+
+__all__ = ["BASELINES", "gaussian_cca", "ksg"]
 
 Array = NDArray[np.float64]
 
@@ -50,19 +52,6 @@ def ksg(x: NDArray[np.floating], y: NDArray[np.floating], num_neighbours: int = 
     ]  # the point itself is counted: n_x + 1
     inside = np.mean(sum(digamma(np.maximum(count, 1)) for count in counts))
     return float(digamma(num_neighbours) + digamma(num_points) - inside)
-
-
-def gaussian_bias(num_points: int, dim_x: int, dim_y: int) -> float:
-    """Bias in nats of the plug-in Gaussian MI of raw Gaussian data, exact for num_points > dim_x + dim_y.
-
-    ½ [S(dx) + S(dy) - S(dx + dy)], S(p) = Σ_{i=1..p} ψ((n - i)/2): E log|W| of a Wishart matrix with n - 1 degrees of
-    freedom. Goodman (1963); Misra, Singh & Demchuk (2005).
-    """
-
-    def expected_log_det(dim: int) -> float:
-        return float(digamma((num_points - np.arange(1, dim + 1)) / 2).sum())
-
-    return 0.5 * (expected_log_det(dim_x) + expected_log_det(dim_y) - expected_log_det(dim_x + dim_y))
 
 
 def gaussian_cca(x: NDArray[np.floating], y: NDArray[np.floating], scores: Literal["raw", "rank"] = "raw") -> float:

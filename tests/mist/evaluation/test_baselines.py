@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from scipy.special import digamma
 
-from mist.evaluation.baselines import BASELINES, gaussian_bias, gaussian_cca, ksg
+from mist.evaluation.baselines import BASELINES, gaussian_cca, ksg
+from mist.panel import gaussian_bias
 
 
 def normal_sample(num_points, rho, dim=1, seed=0):

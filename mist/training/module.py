@@ -93,11 +93,12 @@ class EstimatorModule(LightningModule):
         assert self._clock is not None
         elapsed, self._clock = now - self._clock, now
         self.seconds += elapsed
-        if self._window and self.trainer.logger is not None:
+        if self._window:  # else a second stop within one step: the rate shown before stands
             rate = self._window / max(elapsed, 1e-9)
-            metrics = {"train/datasets_per_second": rate, "train/datasets": float(self.num_datasets)}
-            self.trainer.logger.log_metrics(metrics, step=self.global_step)
-        self.trainer.progress_bar_metrics["datasets/s"] = self._window / max(elapsed, 1e-9)
+            self.trainer.progress_bar_metrics["datasets/s"] = round(rate)
+            if self.trainer.logger is not None:
+                metrics = {"train/datasets_per_second": rate, "train/datasets": float(self.num_datasets)}
+                self.trainer.logger.log_metrics(metrics, step=self.global_step)
         self._window = 0
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,9 @@ def reference(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_smoke_experiment(repository: Path, tmp_path: Path) -> None:
-    done = run(repository, tmp_path / "smoke", "experiment=smoke", "trainer.progress_bar=false")
+    done = run(repository, tmp_path / "smoke", "experiment=smoke")
+    bars = re.findall(r"datasets/s=(\d+)", done.stdout + done.stderr)
+    assert int(bars[-1]) > 0, "the progress bar shows no throughput"
     estimator = mist.load(tmp_path / "smoke" / "checkpoint", device="cpu")
     assert estimator.name == "smoke" and estimator.checkpoint.preliminary
     assert "hardware: " in done.stderr + done.stdout and "data sets/s" in done.stdout and "exported " in done.stdout

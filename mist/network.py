@@ -101,8 +101,12 @@ class SeedPooling(nn.Module):
         self.logits = nn.Linear(width, num_heads * num_seeds)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.seeds = nn.Parameter(torch.randn(num_seeds, width) * width**-0.5)
+        self.seeds = nn.Parameter(torch.empty(num_seeds, width))
         self.norm = nn.LayerNorm(width)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        nn.init.normal_(self.seeds, std=self.seeds.shape[-1] ** -0.5, generator=generator)
 
     def forward(self, tokens: Tensor) -> Tensor:
         value = _heads(self.value(tokens), self.num_heads)  # (B, H, L, E/H)
@@ -211,7 +215,10 @@ class CoordinateEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.pool = SeedPooling(width, config.num_seeds, config.num_heads)
         self.additive = nn.Linear(width, 1)
-        nn.init.normal_(self.additive.weight, std=0.1)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        nn.init.normal_(self.additive.weight, std=0.1, generator=generator)
         nn.init.zeros_(self.additive.bias)
 
     def _embed_edges(self, relations: Tensor) -> Tensor:
@@ -268,10 +275,13 @@ class QuantileHead(nn.Module):
         )
         self.weights = nn.Linear(config.trunk_width, len(CANDIDATES))
         self.remainder = nn.Linear(config.trunk_width, num_levels + 1)  # scale, offset, increments
-        levels = torch.tensor(config.levels, dtype=torch.float64)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        levels = torch.tensor(level_grid(self.remainder.out_features - 1), dtype=torch.float64)
         steps = torch.special.ndtri(levels).diff()
         for layer in (self.weights, self.remainder):
-            nn.init.normal_(layer.weight, std=0.03)
+            nn.init.normal_(layer.weight, std=0.03, generator=generator)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
             self.remainder.bias[2:] = torch.special.expm1(steps).log().float()  # softplus⁻¹: a normal law to start
@@ -306,6 +316,17 @@ class MISTNetwork(nn.Module):
         width = 128 + seeds * self.config.point_width + 2 * seeds * self.config.coordinate_width
         self.head = QuantileHead(self.config, width)
         self.register_buffer("levels", torch.tensor(self.config.levels), persistent=False)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every weight anew from a generator (construction itself draws from torch's global state)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                for parameter in (module.weight, module.bias):
+                    nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        for module in self.modules():
+            if isinstance(module, SeedPooling | CoordinateEncoder | QuantileHead):
+                module.reset_parameters(generator)
 
     def forward_features(self, features: Features) -> Tensor:
         """Quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q)."""

@@ -101,9 +101,9 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         validation_datasets=config.validation.datasets_per_batch,
         num_workers=config.trainer.num_workers,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # of the initial weights; all else draws from generators of its own
+    with torch.random.fork_rng(devices=[]):  # construction draws from the global state
         module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
+    module.network.initialise(torch.Generator().manual_seed(config.seed))
     if config.init_from is not None:
         parent = load_checkpoint(find_checkpoint(config.init_from))
         if parent.network.config != config.model:
@@ -113,7 +113,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
             )
         module.network.load_state_dict(parent.network.state_dict())
     trainer = build_trainer(config, build_logger(logger, output), hardware)
-    trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=False if config.ckpt_path else None)
+    trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=True)
     if not trainer.is_global_zero:
         return None
     rate = module.num_datasets / max(module.seconds, 1e-9)
@@ -125,9 +125,8 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         "seconds": module.seconds,
         "num_datasets": module.num_datasets,
     }
-    export(
-        module.network, config, folder, **counts
-    )  # before the evaluation, so that no failure there loses the weights
+    # before the evaluation, so that no failure there loses the weights
+    export(module.network, config, folder, **counts)
     print(f"exported {folder}")
     table = evaluation_table(module.network, config)
     print(table)

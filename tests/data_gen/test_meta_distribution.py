@@ -1,6 +1,7 @@
 """The law itself: validation, plain-number round trip, what it draws, and that benchmarks are none of it."""
 
 import ast
+import dataclasses
 import json
 from collections import Counter
 from dataclasses import replace
@@ -142,3 +143,10 @@ def test_training_laws_cannot_draw_the_public_benchmarks(repository):
                 todo.append(node.module)
     assert {"data_gen.meta_distribution", "data_gen.elliptical"} <= seen
     assert not seen & evaluation_only
+
+
+def test_ranges_claim_nothing_that_a_law_never_draws():
+    meta = MetaDistribution(num_points=(20, 500), max_num_points=100, dims=(2, 32), max_dim=8)
+    unequal = dataclasses.replace(meta, equal_dims_probability=0.0, uniform_points_probability=0.0).ranges
+    assert unequal["dim_x"] == [1, 8] and unequal["num_points"] == [20, 100]
+    assert meta.ranges["dim_x"] == [1, 32] and meta.ranges["num_points"] == [20, 500]

@@ -238,3 +238,11 @@ class TestDefaultCheckpoint:
         np.testing.assert_allclose(
             mist.estimate(1e300 * np.sinh(x), -1e-300 * y**3).quantiles, result.quantiles, rtol=0, atol=1e-4
         )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch without CUDA")
+def test_no_cuda_device(tiny_checkpoint: Path) -> None:
+    with pytest.raises(mist.InputError, match="finds no CUDA device; use device='cpu'"):
+        mist.load(tiny_checkpoint, device="cuda")
+    with pytest.raises(mist.InputError, match="expected 'auto', 'cpu' or 'cuda'"):
+        mist.load(tiny_checkpoint, device="meta")

@@ -236,3 +236,20 @@ def test_category_labels(trained_estimator: Estimator, num_levels: int, num_poin
     words = np.array([f"level {label}" for label in labels])
     alone = trained_estimator.estimate(words, y, discrete_x=True).quantiles
     assert_same(torch.tensor(trained_estimator.estimate(-labels, y, discrete_x=True).quantiles), torch.tensor(alone))
+
+
+def test_initial_weights_come_from_the_generator_alone() -> None:
+    with torch.random.fork_rng(devices=[]):
+        networks = [MISTNetwork(TINY) for _ in range(3)]
+    for network, seed in zip(networks, (5, 5, 6), strict=True):
+        network.initialise(torch.Generator().manual_seed(seed))
+    same, again, other = (dict(network.named_parameters()) for network in networks)
+    drawn = [name for name, value in same.items() if value.ndim > 1]
+    assert all(torch.equal(same[name], again[name]) for name in same)
+    assert not any(torch.equal(same[name], other[name]) for name in drawn)
+    for name, module in networks[0].named_modules():
+        if isinstance(module, torch.nn.Linear) and not name.startswith(("head.w", "head.r", "coordinates.additive")):
+            assert 0.9 < float(module.weight.abs().max()) * module.in_features**0.5 <= 1 + 1e-6, name
+    steps = torch.nn.functional.softplus(networks[0].head.remainder.bias[2:])
+    normal = torch.special.ndtri(torch.tensor(TINY.levels, dtype=torch.float64)).diff()
+    torch.testing.assert_close(steps, normal.float())

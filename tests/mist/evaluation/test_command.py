@@ -71,3 +71,17 @@ def test_as_a_program(tiny_checkpoint, repository, tmp_path):
     command += ["--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
     assert done.returncode == 0 and "CRPS" in done.stdout and not done.stderr
+
+
+def test_missing_matplotlib_is_told_before_the_evaluation(tiny_checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mist.evaluation.__main__.importlib.util.find_spec", lambda name: None)
+    assert main(["--checkpoint", str(tiny_checkpoint), "--out", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert "matplotlib is missing" in captured.err and "--no-plots" in captured.err and not captured.out
+
+
+def test_damaged_reference_samples(tiny_checkpoint, tmp_path, capsys):
+    (tmp_path / "mist_imd.npz").write_bytes(b"PK\x03\x04 cut short")
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--suite", "mist-imd", "--data", str(tmp_path)]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.strip()

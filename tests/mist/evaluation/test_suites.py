@@ -26,7 +26,7 @@ def test_reproducible_and_well_formed(name):
     assert len(first) == len(again) == SIZES[name] * (3 if name == "bmi-40" else 1)
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
     other = build_suite(name, num_datasets=SIZES[name], seed=1)
-    assert not any(np.array_equal(a.x, b.x) for a, b in zip(first, other, strict=False))
+    assert not any(np.array_equal(a.x, b.x) for a, b in zip(first, other, strict=True))
     for data in first:
         assert data.suite == name and data.x.dtype == data.y.dtype == np.float32
         assert len(data.x) == len(data.y) and data.x.ndim == data.y.ndim == 2

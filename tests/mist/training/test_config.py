@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from data_gen.meta_distribution import MetaDistribution
 from mist.network import NetworkConfig
 from mist.training.config import OptimizationConfig, TrainerConfig, TrainingConfig, ValidationConfig
-from mist.training.run import build_logger
+from mist.training.run import build_logger, train
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
@@ -95,3 +96,13 @@ def test_every_setting_can_be_seen_and_changed_in_yaml() -> None:
 def test_unknown_keys_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingConfig.from_dict(values)
+
+
+def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    config = TrainingConfig(init_from=str(tiny_checkpoint), output_dir=str(tmp_path))
+    try:
+        with pytest.raises(ValueError, match="choose the model= of the parent"):
+            train(config, {"kind": "none"})
+    finally:
+        torch.set_num_threads(threads)

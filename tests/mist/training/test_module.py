@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,3 +152,28 @@ def test_lineage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     resumed = build(monkeypatch)
     resumed.on_load_checkpoint(checkpoint)
     assert (resumed.num_datasets, resumed.seconds) == (123, 4.5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = build(monkeypatch)
+    trainer = SimpleNamespace(
+        world_size=1, log_every_n_steps=1, global_step=7, logger=None, progress_bar_metrics={}, datamodule=None
+    )
+    monkeypatch.setattr(EstimatorModule, "trainer", trainer)
+    monkeypatch.setattr(EstimatorModule, "global_step", 7)
+    module.on_train_start()
+    module.on_train_batch_end({"loss": torch.tensor(1.0)}, batch(0), 0)
+    assert trainer.progress_bar_metrics["datasets/s"] > 0
+    with pytest.raises(FloatingPointError, match="got a loss of nan at step 7, expected a finite one"):
+        module.on_train_batch_end({"loss": torch.tensor(torch.nan)}, batch(0), 0)
+
+
+def test_validation_without_a_kept_label_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, Tensor] = {}
+    module = build(monkeypatch, logged)
+    data = batch(0)
+    module.validation_step(data, 0)
+    assert "val/crps" in logged
+    logged.clear()
+    module.validation_step({**data, "weight": torch.zeros_like(data["weight"])}, 0)
+    assert not logged

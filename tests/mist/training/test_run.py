@@ -61,7 +61,7 @@ def metrics(output: Path) -> dict[str, list[float]]:
 
 def state(path: Path) -> dict[str, Any]:
     """A training state that the test itself has just written."""
-    return dict(torch.load(path, map_location="cpu", weights_only=False))
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def assert_same_weights(output: Path, other: Path, tolerance: float) -> None:

@@ -131,12 +131,46 @@ def _canonical(dim_x: int, dim_y: int, random: Streams) -> Tensor:
     return dispersion
 
 
+def _toeplitz(dim_x: int, dim_y: int, random: Streams) -> Tensor:
+    """A stationary series, damped and often oscillating, whose times are dealt to the sides at random."""
+    dim = dim_x + dim_y
+    damping = 0.98 * random.uniform(1) ** 0.5
+    frequency = torch.where(random.bernoulli(0.5, 1), torch.pi * random.uniform(1), 0.0)
+    time = random.uniform(dim).argsort(-1).double()
+    lag = (time.unsqueeze(-1) - time.unsqueeze(-2)).abs()  # (B, D, D)
+    return damping.unsqueeze(-1) ** lag * torch.cos(frequency.unsqueeze(-1) * lag)
+
+
+def _block(dim_x: int, dim_y: int, random: Streams) -> Tensor:
+    """Groups of coordinates of both sides, equally correlated inside a group and independent across groups."""
+    dim = dim_x + dim_y
+    num_groups = random.log_uniform(1, low=1.0, high=dim + 1.0).long()
+    group = (random.uniform(dim) * num_groups).long()  # (B, D)
+    r = 0.97 * random.uniform(dim) ** 1.5  # of every group
+    same = group.unsqueeze(-1) == group.unsqueeze(-2)
+    dispersion = torch.where(same, r.gather(-1, group).unsqueeze(-1), 0.0)
+    dispersion.diagonal(dim1=-2, dim2=-1).fill_(1)
+    return dispersion
+
+
+def _wishart(dim_x: int, dim_y: int, random: Streams) -> Tensor:
+    """Sample covariances of white noise from a tenth more points than dims up to eight times as many."""
+    dim = dim_x + dim_y
+    most = 8 * dim + 2
+    points = (dim + random.log_uniform(1, low=0.1 * dim + 2, high=7.0 * dim + 3)).long()
+    noise = random.normal(dim, most) * _ramp(points.squeeze(-1), most).unsqueeze(-2)
+    return _to_correlation(noise @ noise.mT)
+
+
 ENSEMBLES: dict[str, Callable[[int, int, Streams], Tensor]] = {
     "dense": _dense,
     "sparse": _sparse,
     "latent_variable": _latent_variable,
     "factor": _factor,
     "canonical": _canonical,
+    "toeplitz": _toeplitz,
+    "block": _block,
+    "wishart": _wishart,
 }
 
 

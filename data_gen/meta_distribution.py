@@ -9,26 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
-from data_gen.additive_noise import UniformAdditiveNoise
 from data_gen.composition import BlockProduct, LinearMixing, Warped
-from data_gen.covariance import ENSEMBLES, draw_dispersion
-from data_gen.elliptical import Gaussian, StudentT
-from data_gen.independence import IndependentCoordinates, IndependentSides
+from data_gen.families import FAMILIES, KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
+from data_gen.independence import IndependentSides
 from data_gen.joint import Joint
 from data_gen.streams import Streams
 
 __all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
 
-FamilyName = str  # "gaussian-<ensemble>", "student-<ensemble>", "additive", "independent", "noise"
-
-_BASE_FAMILIES = (
-    *(f"gaussian-{name}" for name in ENSEMBLES),
-    *(f"student-{name}" for name in ENSEMBLES),
-    "additive",
-    "noise",
-)
+FamilyName = str  # a family of `data_gen.families`, "product" or "independent"
 
 
 def _default_families() -> dict[str, float]:
@@ -67,9 +57,10 @@ class BatchShape:
 class MetaDistribution:
     """A law over labelled data sets; plain numbers, so that it can be written into a checkpoint.
 
-    `families` gives weights. n is uniform on `num_points` with `uniform_points_probability`, else log-uniform on
-    [num_points[0], max_num_points]. Dims are equal with `equal_dims_probability` (uniform on `dims`), else each is
-    log-uniform on 1…max_dim. `cost_per_batch` sets how many data sets one batch holds.
+    `families` gives weights; a kind's bare name ("copula") stands for all its variants alike. n is uniform on
+    `num_points` with `uniform_points_probability`, else log-uniform on [num_points[0], max_num_points]. Dims are equal
+    with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim. `cost_per_batch` sets how
+    many data sets one batch holds.
     """
 
     name: str = "default"
@@ -90,7 +81,7 @@ class MetaDistribution:
     cost_per_batch: float = 6.0e5
 
     def __post_init__(self) -> None:
-        known = {*_BASE_FAMILIES, "independent", "product"}
+        known = {*FAMILIES, *KINDS, "independent", "product"}
         if unknown := set(self.families) - known:
             raise ValueError(f"got unknown families {sorted(unknown)}, expected some of {sorted(known)}")
         if not self.families or min(self.families.values()) < 0 or sum(self.families.values()) <= 0:
@@ -143,6 +134,11 @@ class MetaDistribution:
         points: list[float] = [min(point_ends), max(point_ends)]
         return {"num_points": points, "dim_x": dims, "dim_y": dims, "mi": [0.0, self.max_mi]}
 
+    @property
+    def has_ties(self) -> bool:
+        """Whether some family draws tied values."""
+        return any(weight > 0 and name.partition("-")[0] in TIED_KINDS for name, weight in self.families.items())
+
     def draw_shapes(self, generator: np.random.Generator) -> tuple[BatchShape, ...]:
         """The groups of one batch: n, dims and the number of data sets in common, a family and composition each."""
         low, high = self.num_points
@@ -163,7 +159,7 @@ class MetaDistribution:
     ) -> BatchShape:
         names = list(self.families)
         weights = np.array([self.families[name] for name in names])
-        family = names[generator.choice(len(names), p=weights / weights.sum())]
+        family = resolve(names[generator.choice(len(names), p=weights / weights.sum())], generator)
         mixed_x, mixed_y = generator.random(2) < self.mixed_probability
         blocks: tuple[tuple[str, int, int], ...] = ()
         if family == "product":
@@ -188,11 +184,11 @@ class MetaDistribution:
         return max(low, min(high, 8 * round(self.cost_per_batch * 4 / cost / 8)))
 
     def _base_family(self, generator: np.random.Generator, noise: bool = True) -> str:
-        names = [name for name in self.families if name in _BASE_FAMILIES and self.families[name] > 0]
+        names = [name for name in self.families if name not in ("independent", "product") and self.families[name] > 0]
         names = names or ["gaussian-canonical"]
         if noise and generator.random() < 0.2:
             return "noise"
-        return str(generator.choice(names))
+        return resolve(str(generator.choice(names)), generator)
 
     def _draw_blocks(self, generator: np.random.Generator, dim_x: int, dim_y: int) -> tuple[tuple[str, int, int], ...]:
         """Two or three blocks that split the dims at random; the second may be pure noise coordinates."""
@@ -216,13 +212,14 @@ def _log_uniform_integer(generator: np.random.Generator, low: int, high: int) ->
 
 def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Joint:
     """Parameters of B joints of one shape."""
+    law = ParameterLaw(weak_probability=meta.weak_probability, df=meta.df)
     joint: Joint
     if shape.family == "product":
-        joint = BlockProduct([_draw_base(meta, *block, random) for block in shape.blocks])
+        joint = BlockProduct([draw_family(*block, law, random) for block in shape.blocks])
     elif shape.family == "independent":
-        joint = IndependentSides(*(_draw_base(meta, *block, random) for block in shape.blocks))
+        joint = IndependentSides(*(draw_family(*block, law, random) for block in shape.blocks))
     else:
-        joint = _draw_base(meta, shape.family, shape.dim_x, shape.dim_y, random)
+        joint = draw_family(shape.family, shape.dim_x, shape.dim_y, law, random)
     warp_x = (
         LinearMixing.draw(shape.dim_x, meta.max_condition_number, random) if shape.mixed_x and shape.dim_x > 1 else None
     )
@@ -230,28 +227,3 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
         LinearMixing.draw(shape.dim_y, meta.max_condition_number, random) if shape.mixed_y and shape.dim_y > 1 else None
     )
     return Warped(joint, warp_x, warp_y) if warp_x is not None or warp_y is not None else joint
-
-
-def _draw_base(meta: MetaDistribution, family: str, dim_x: int, dim_y: int, random: Streams) -> Joint:
-    kind, _, ensemble = family.partition("-")
-    if kind == "gaussian":
-        return Gaussian(draw_dispersion(ensemble, dim_x, dim_y, meta.weak_probability, random), dim_x)
-    if kind == "student":
-        df = random.log_uniform(1, low=meta.df[0], high=meta.df[1]).squeeze(-1)
-        return StudentT(draw_dispersion(ensemble, dim_x, dim_y, meta.weak_probability, random), df, dim_x)
-    if kind == "additive":
-        return _draw_additive(dim_x, dim_y, random)
-    assert kind == "noise", family
-    skew = 0.5 * random.normal(dim_x + dim_y)
-    tail = random.log_uniform(dim_x + dim_y, low=0.5, high=2.0)
-    return IndependentCoordinates(skew, tail, dim_x)
-
-
-def _draw_additive(dim_x: int, dim_y: int, random: Streams) -> Joint:
-    """Noise strengths of their own per coordinate: uniform, or spread around a level of the whole data set."""
-    pairs = min(dim_x, dim_y)
-    uniform = random.uniform(pairs, low=0.05, high=2.2)
-    level = random.log_uniform(1, low=0.05, high=10.0)
-    spread = (random.uniform(1, low=0.0, high=0.8) * random.normal(pairs)).exp()
-    epsilon = torch.where(random.bernoulli(0.6, 1), uniform, (level * spread).clamp(min=0.03))
-    return UniformAdditiveNoise(epsilon, dim_x, dim_y)

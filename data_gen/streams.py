@@ -67,10 +67,19 @@ class Streams:
 
     def gamma(self, concentration: Tensor, *shape: int) -> Tensor:
         """Gamma draws of unit rate; `concentration` is (B,); (B, *shape) in float64."""
+        return self.gamma_like(concentration.view(-1, *([1] * len(shape))).expand(-1, *shape))
+
+    def gamma_like(self, concentration: Tensor) -> Tensor:
+        """A gamma draw of unit rate for every entry of `concentration`, (B, ...) -> (B, ...) float64."""
         rows = [
-            torch._standard_gamma(value.double().expand(*shape).contiguous(), generator=generator)
-            for value, generator in zip(concentration, self.generators, strict=True)
+            torch._standard_gamma(row.double().contiguous(), generator=generator)
+            for row, generator in zip(concentration, self.generators, strict=True)
         ]
+        return torch.stack(rows)
+
+    def poisson(self, rate: Tensor) -> Tensor:
+        """A Poisson draw for every entry of `rate`, (B, ...) -> (B, ...)."""
+        rows = [torch.poisson(row, generator=g) for row, g in zip(rate, self.generators, strict=True)]
         return torch.stack(rows)
 
     def orthogonal(self, dim: int) -> Tensor:

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from data_gen import Joint, MetaDistribution, Streams
+from data_gen.families import FAMILIES, KINDS, TIED_KINDS
 from data_gen.meta_distribution import BatchShape, draw_joint
 from data_gen.streams import structure_generator
 
-FAMILIES = [*MetaDistribution().families, "noise"]
+NAMES = [*FAMILIES, "independent", "product"]
 
 
 def blocks_of(family, dim_x, dim_y):
@@ -24,7 +25,7 @@ def blocks_of(family, dim_x, dim_y):
 
 
 @pytest.mark.parametrize("dims", [(2, 2), (5, 3), (2, 9)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_every_family_draws_joints_of_the_shape_asked_for(family, dims):
     shape = BatchShape(family, 12, *dims, 4, blocks=blocks_of(family, *dims), mixed_x=True, mixed_y=True)
     random = Streams(range(4))
@@ -41,12 +42,47 @@ def test_every_family_draws_joints_of_the_shape_asked_for(family, dims):
         assert labels.unique().numel() == 4
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("independent", "product")])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_parameters_of_a_data_set_depend_on_its_seed_only(family):
     shape = BatchShape(family, 12, 4, 3, 4, mixed_x=True)
     whole = draw_joint(MetaDistribution(), shape, Streams(range(4))).mutual_information
     part = draw_joint(MetaDistribution(), shape, Streams([2, 3])).mutual_information
     assert torch.allclose(part, whole[2:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_are_finite_and_spread(family):
+    """Over dims as users have them, no family is all trivial or all beyond reach."""
+    labels = []
+    for dims in [(1, 1), (3, 3), (1, 12)]:
+        random = Streams(range(64))
+        joint = draw_joint(MetaDistribution(), BatchShape(family, 10, *dims, 64), random)
+        labels.append(joint.mutual_information)
+    labels = torch.cat(labels)
+    assert labels.isfinite().all() and (labels >= 0).all()
+    if family != "noise":
+        assert (labels > 0.05).float().mean() > 0.1 and (labels < 5).float().mean() > 0.5
+        assert labels.quantile(0.9) > 3 * labels.quantile(0.2)
+
+
+def test_the_bare_name_of_a_kind_draws_every_variant():
+    meta = MetaDistribution(families={"copula": 1.0, "cut_normal": 1.0, "zero_inflated": 1.0})
+    shapes = [shape for k in range(100) for shape in meta.draw_shapes(structure_generator(0, k))]
+    drawn = {shape.family for shape in shapes}
+    variants = [f"{kind}-{variant}" for kind in ("copula", "cut_normal") for variant in KINDS[kind].variants]
+    assert drawn == {*variants, "zero_inflated"}
+
+
+def test_ties_are_known():
+    assert not MetaDistribution().has_ties
+    assert not MetaDistribution(families={"additive": 1.0, "contingency": 0.0}).has_ties
+    for name in ("contingency", "cut_normal", "cut_normal-one"):
+        assert MetaDistribution(families={"additive": 1.0, name: 0.1}).has_ties
+    for family in FAMILIES:
+        random = Streams(range(4))
+        x, y = draw_joint(MetaDistribution(), BatchShape(family, 400, 2, 2, 4), random).sample(400, random)
+        tied = any(len(side[i, :, j].unique()) < 300 for side in (x, y) for i in range(4) for j in range(2))
+        assert tied == (family.partition("-")[0] in TIED_KINDS), family
 
 
 def test_shapes_stay_inside_the_ranges_and_reach_them():

@@ -1,0 +1,43 @@
+"""Joints made of independent pairs of coordinates (X_i, Y_i), vectorised over data sets and pairs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from data_gen.streams import Streams
+
+__all__ = ["CoordinatePairs"]
+
+
+class CoordinatePairs(ABC):
+    """Pairs (X_i, Y_i), i < P = max(Dx, Dy), independent of one another; MI adds over the min(Dx, Dy) whole ones.
+
+    Coordinates of the wider side past the narrower one have lost their partner: noise with the marginals of the rest.
+    """
+
+    def __init__(self, dim_x: int, dim_y: int, num_pairs: int) -> None:
+        if num_pairs != max(dim_x, dim_y):
+            raise ValueError(f"got parameters of {num_pairs} pairs, expected max({dim_x}, {dim_y}), one per coordinate")
+        self.dim_x = dim_x
+        self.dim_y = dim_y
+
+    @property
+    @abstractmethod
+    def pair_information(self) -> Tensor:
+        """MI of every pair in nats, (B, P) float64."""
+
+    @abstractmethod
+    def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
+        """N points of every pair: (B, N, P) each."""
+
+    @property
+    def mutual_information(self) -> Tensor:
+        """True MI in nats, (B,) float64."""
+        return self.pair_information[:, : min(self.dim_x, self.dim_y)].sum(-1)
+
+    def sample(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
+        """N points of each: x (B, N, Dx), y (B, N, Dy), float32."""
+        x, y = self.draw_pairs(num_points, random)
+        return x[..., : self.dim_x].float(), y[..., : self.dim_y].float()

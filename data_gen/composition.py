@@ -67,7 +67,8 @@ class LinearMixing:
 class Warped:
     """A joint with an invertible map applied to X alone and one to Y alone: MI is unmoved.
 
-    Kraskov, Stögbauer & Grassberger (2004), Appendix: invariance under homeomorphisms of the marginals.
+    Kraskov, Stögbauer & Grassberger (2004), Appendix: invariance under homeomorphisms of the marginals. `added_x` and
+    `added_y` say how many coordinates the maps add, where they embed a side.
     """
 
     def __init__(
@@ -75,20 +76,25 @@ class Warped:
         joint: Joint,
         warp_x: Callable[[Tensor], Tensor] | None = None,
         warp_y: Callable[[Tensor], Tensor] | None = None,
+        *,
+        added_x: int = 0,
+        added_y: int = 0,
     ) -> None:
         self.joint = joint
         self.warp_x = warp_x
         self.warp_y = warp_y
+        self.added_x = added_x
+        self.added_y = added_y
 
     @property
     def dim_x(self) -> int:
-        """Coordinates of X (the maps here keep dims)."""
-        return self.joint.dim_x
+        """Coordinates of X."""
+        return self.joint.dim_x + self.added_x
 
     @property
     def dim_y(self) -> int:
         """Coordinates of Y."""
-        return self.joint.dim_y
+        return self.joint.dim_y + self.added_y
 
     @property
     def mutual_information(self) -> Tensor:

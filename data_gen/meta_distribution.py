@@ -14,10 +14,12 @@ from data_gen.composition import BlockProduct, LinearMixing, Warped
 from data_gen.families import FAMILIES, KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
 from data_gen.independence import IndependentSides
 from data_gen.joint import Joint
+from data_gen.side_warps import EMBEDDINGS, RECIPES, draw_recipe
 from data_gen.streams import Streams
 
 __all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
 
+_PILOT = 128  # points that fix the scales of a warp
 FamilyName = str  # a family of `data_gen.families`, "product" or "independent"
 
 
@@ -51,6 +53,8 @@ class BatchShape:
     blocks: tuple[tuple[FamilyName, int, int], ...] = ()  # of "product" and "independent": (family, dim_x, dim_y)
     mixed_x: bool = False
     mixed_y: bool = False
+    warp_x: str | None = None  # a recipe of `data_gen.side_warps`
+    warp_y: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class MetaDistribution:
 
     `families` gives weights; a kind's bare name ("copula") stands for all its variants alike. n is uniform on
     `num_points` with `uniform_points_probability`, else log-uniform on [num_points[0], max_num_points]. Dims are equal
-    with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim. `cost_per_batch` sets how
-    many data sets one batch holds.
+    with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim. `warps` weighs recipes,
+    one of which warps a side with `warp_probability`. `cost_per_batch` sets how many data sets one batch holds.
     """
 
     name: str = "default"
@@ -73,6 +77,8 @@ class MetaDistribution:
     equal_dims_probability: float = 0.55
     mixed_probability: float = 0.2
     max_condition_number: float = 30.0
+    warps: Mapping[str, float] = field(default_factory=dict)
+    warp_probability: float = 0.0
     weak_probability: float = 0.15
     df: tuple[float, float] = (1.0, 30.0)
     max_mi: float = 45.0
@@ -86,12 +92,16 @@ class MetaDistribution:
             raise ValueError(f"got unknown families {sorted(unknown)}, expected some of {sorted(known)}")
         if not self.families or min(self.families.values()) < 0 or sum(self.families.values()) <= 0:
             raise ValueError(f"got family weights {dict(self.families)}, expected non-negative weights, one positive")
+        if unknown := set(self.warps) - set(RECIPES):
+            raise ValueError(f"got unknown warps {sorted(unknown)}, expected some of {sorted(RECIPES)}")
+        if self.warp_probability > 0 and sum(self.warps.values()) <= 0:
+            raise ValueError(f"got warp_probability={self.warp_probability} and no warps, expected weights of some")
         if not 4 <= self.num_points[0] <= self.num_points[1] or self.max_num_points < self.num_points[0]:
             raise ValueError(
                 f"got num_points {self.num_points} and max_num_points {self.max_num_points}, "
                 "expected 4 <= low <= high and low <= max_num_points"
             )
-        for name in ("uniform_points_probability", "equal_dims_probability", "mixed_probability", "weak_probability"):
+        for name in (f.name for f in dataclasses.fields(self) if f.name.endswith("_probability")):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"got {name}={getattr(self, name)}, expected a probability in [0, 1]")
         smallest, largest = self.datasets_per_batch
@@ -119,7 +129,7 @@ class MetaDistribution:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, fit for JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["families"] = dict(self.families)
+        values.update(families=dict(self.families), warps=dict(self.warps))
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @property
@@ -166,6 +176,9 @@ class MetaDistribution:
             blocks = self._draw_blocks(generator, dim_x, dim_y)
         elif family == "independent":
             blocks = tuple((self._base_family(generator), dim_x, dim_y) for _ in range(2))
+        warp_x, warp_y = (self._draw_warp(generator, dim, embed=not blocks) for dim in (dim_x, dim_y))
+        members = [name for name, _, _ in blocks] or [family]
+        tied = any(name.partition("-")[0] in TIED_KINDS for name in members)  # levels stay the levels they are
         return BatchShape(
             family=family,
             num_points=num_points,
@@ -173,9 +186,19 @@ class MetaDistribution:
             dim_y=dim_y,
             num_datasets=size,
             blocks=blocks,
-            mixed_x=bool(mixed_x),
-            mixed_y=bool(mixed_y),
+            mixed_x=bool(mixed_x) and not tied,
+            mixed_y=bool(mixed_y) and not tied,
+            warp_x=None if tied else warp_x,
+            warp_y=None if tied else warp_y,
         )
+
+    def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> str | None:
+        """The recipe of one side, if any; `embed` allows those that add coordinates, where there are enough."""
+        if self.warp_probability == 0 or generator.random() >= self.warp_probability:
+            return None
+        names = [name for name in self.warps if name not in EMBEDDINGS or (embed and EMBEDDINGS[name] < dim)]
+        weights = np.array([self.warps[name] for name in names])
+        return str(generator.choice(names, p=weights / weights.sum())) if weights.sum() > 0 else None
 
     def _num_datasets(self, num_points: int, dim: int) -> int:
         """As many as `cost_per_batch` allows, a multiple of eight so that ranks share evenly."""
@@ -219,7 +242,10 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
     elif shape.family == "independent":
         joint = IndependentSides(*(draw_family(*block, law, random) for block in shape.blocks))
     else:
-        joint = draw_family(shape.family, shape.dim_x, shape.dim_y, law, random)
+        added_x, added_y = (EMBEDDINGS.get(name or "", 0) for name in (shape.warp_x, shape.warp_y))
+        joint = draw_family(shape.family, shape.dim_x - added_x, shape.dim_y - added_y, law, random)
+    if shape.warp_x or shape.warp_y:
+        joint = _warped(joint, shape, random)
     warp_x = (
         LinearMixing.draw(shape.dim_x, meta.max_condition_number, random) if shape.mixed_x and shape.dim_x > 1 else None
     )
@@ -227,3 +253,15 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
         LinearMixing.draw(shape.dim_y, meta.max_condition_number, random) if shape.mixed_y and shape.dim_y > 1 else None
     )
     return Warped(joint, warp_x, warp_y) if warp_x is not None or warp_y is not None else joint
+
+
+def _warped(joint: Joint, shape: BatchShape, random: Streams) -> Joint:
+    """The joint with its sides warped by the shape's recipes, which are scaled by a pilot sample."""
+    pilot_x, pilot_y = joint.sample(_PILOT, random)
+    return Warped(
+        joint,
+        draw_recipe(shape.warp_x, pilot_x, random) if shape.warp_x else None,
+        draw_recipe(shape.warp_y, pilot_y, random) if shape.warp_y else None,
+        added_x=shape.dim_x - joint.dim_x,
+        added_y=shape.dim_y - joint.dim_y,
+    )

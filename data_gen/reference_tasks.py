@@ -148,15 +148,6 @@ def _mist_dispersion(ensemble: str, dim: int, random: Streams) -> Tensor:
     return latent_variable_dispersion(dim, dim, num_pairs, alpha, strength, beta, beta, eta)
 
 
-class _Embedded(Warped):
-    """A joint whose X (one coordinate) is rolled into the plane."""
-
-    @property
-    def dim_x(self) -> int:
-        """Coordinates of X."""
-        return SwissRoll.dim_out
-
-
 def bmi_joint(task: str, num_datasets: int = 1) -> Joint:
     """One of the 40 tasks of Czyż et al. (2023), by its label or its id (the label up to " | "), B times the same.
 
@@ -192,7 +183,7 @@ def _build(name: str, batch: int) -> Joint:
 
 def _warp(prefix: str, joint: Joint) -> Joint:
     if prefix == "swissroll_x":
-        return _Embedded(joint, SwissRoll(), None)
+        return Warped(joint, SwissRoll(), None, added_x=SwissRoll.dim_out - 1)
     if prefix == "spiral":  # the planes differ between the sides; the angle is |x|² over the number of coordinates
         return Warped(joint, Spiral((0, 1), 1 / joint.dim_x), Spiral((1, 2), 1 / joint.dim_y))
     if prefix == "wiggly":

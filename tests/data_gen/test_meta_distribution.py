@@ -13,6 +13,8 @@ import torch
 from data_gen import Joint, MetaDistribution, Streams
 from data_gen.families import FAMILIES, KINDS, TIED_KINDS
 from data_gen.meta_distribution import BatchShape, draw_joint
+from data_gen.side_warps import RECIPES
+from data_gen.stream import generate_batch
 from data_gen.streams import structure_generator
 
 NAMES = [*FAMILIES, "independent", "product"]
@@ -71,6 +73,57 @@ def test_the_bare_name_of_a_kind_draws_every_variant():
     drawn = {shape.family for shape in shapes}
     variants = [f"{kind}-{variant}" for kind in ("copula", "cut_normal") for variant in KINDS[kind].variants]
     assert drawn == {*variants, "zero_inflated"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_warped_sides_keep_shape_and_label(recipe):
+    shape = BatchShape("gaussian-factor", 40, 3, 2, 4, warp_x=recipe, warp_y=recipe)
+    random = Streams(range(4))
+    joint = draw_joint(MetaDistribution(), shape, random)
+    assert (joint.dim_x, joint.dim_y) == (3, 2)
+    x, y = joint.sample(40, random)
+    assert x.shape == (4, 40, 3) and y.shape == (4, 40, 2) and x.isfinite().all() and y.isfinite().all()
+    assert torch.equal(joint.mutual_information, joint.joint.mutual_information)
+
+
+def test_warps_are_drawn_as_often_as_asked_and_never_on_levels():
+    meta = MetaDistribution(
+        families={"student": 1.0, "contingency": 1.0, "product": 1.0},
+        warps={"spiral": 1.0, "swiss_roll": 2.0},
+        warp_probability=0.5,
+    )
+    shapes = [shape for k in range(600) for shape in meta.draw_shapes(structure_generator(0, k))]
+    for shape in shapes:
+        names = [name for name, _, _ in shape.blocks] or [shape.family]
+        if "contingency" in names:
+            assert (shape.warp_x, shape.warp_y, shape.mixed_x, shape.mixed_y) == (None, None, False, False)
+        if shape.warp_x == "swiss_roll":
+            assert shape.dim_x > 1 and not shape.blocks
+    plain = [shape for shape in shapes if shape.family.startswith("student") and shape.dim_x > 1]
+    counts = Counter(shape.warp_x for shape in plain)
+    for name, share in ((None, 1 / 2), ("spiral", 1 / 6), ("swiss_roll", 1 / 3)):
+        assert counts[name] / len(plain) == pytest.approx(share, abs=0.05)
+
+
+def test_a_law_with_every_kind_and_warp_streams():
+    meta = MetaDistribution(
+        families={**dict.fromkeys(KINDS, 1.0), "independent": 1.0, "product": 3.0},
+        warps=dict.fromkeys(RECIPES, 1.0),
+        warp_probability=0.5,
+        num_points=(10, 60),
+        max_num_points=100,
+        cost_per_batch=1e4,
+    )
+    assert MetaDistribution.from_dict(json.loads(json.dumps(meta.to_dict()))) == meta
+    weights = []
+    for k in range(60):
+        whole = generate_batch(meta, 0, k)
+        part = generate_batch(meta, 0, k, slice_index=1, num_slices=2)
+        half = len(whole.mi) // 2
+        assert torch.allclose(part.x, whole.x[half:], rtol=1e-4, atol=1e-4) and torch.allclose(part.mi, whole.mi[half:])
+        assert (whole.mi >= 0).all()
+        weights.append(whole.weight)
+    assert torch.cat(weights).mean() > 0.9  # few labels beyond max_mi, few overflows
 
 
 def test_ties_are_known():
@@ -146,6 +199,9 @@ def test_unknown_keys_are_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"warps": {"twirl": 1.0}}, r"got unknown warps \['twirl'\], expected some of"),
+        ({"warp_probability": 0.5}, "got warp_probability=0.5 and no warps"),
+        ({"warp_probability": 1.5, "warps": {"spiral": 1.0}}, "expected a probability in"),
         ({"families": {"gaussian-spiky": 1.0}}, r"got unknown families \['gaussian-spiky'\], expected some of"),
         ({"families": {}}, "expected non-negative weights, one positive"),
         ({"families": {"additive": -1.0, "product": 2.0}}, "expected non-negative weights, one positive"),

@@ -1,0 +1,131 @@
+"""The warp contract for random maps: round trip, Jacobian, finite, not the identity, information kept."""
+
+import math
+
+import pytest
+import torch
+
+from data_gen import Streams
+from data_gen.composition import Warped
+from data_gen.covariance import draw_dispersion
+from data_gen.elliptical import Gaussian
+from data_gen.side_warps import (
+    _MAPS,
+    EMBEDDINGS,
+    RECIPES,
+    AdditiveCoupling,
+    RandomSpiral,
+    Stack,
+    Standardise,
+    Wiggly,
+    draw_recipe,
+)
+from mist.nearest_neighbours import ksg_mutual_information
+
+SEEDS = range(6)
+SQUARE = [name for name in _MAPS if name not in EMBEDDINGS]
+
+
+def points(dim, num_points=300):
+    return Streams([100 + seed for seed in SEEDS]).normal(num_points, dim)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5, 16])
+@pytest.mark.parametrize("name", _MAPS)
+def test_round_trip_finite_and_single_precision(name, dim):
+    warp, x = _MAPS[name](dim, Streams(SEEDS)), points(dim)
+    z = warp(x)
+    assert z.shape == (*x.shape[:-1], dim + EMBEDDINGS.get(name, 0)) and z.isfinite().all()
+    assert torch.allclose(warp.inverse(z), x, atol=1e-6)
+    single = warp(x.float())
+    assert single.dtype == torch.float32 and torch.allclose(single.double(), z, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SQUARE)
+def test_no_map_is_the_identity_and_data_sets_have_their_own(name):
+    warp, x = _MAPS[name](4, Streams(SEEDS)), points(4)
+    assert ((warp(x) - x).abs().mean((1, 2)) > 0.01).all()
+    same = warp(x[:1].expand(len(SEEDS), -1, -1))
+    assert all(not torch.allclose(same[0], same[i], atol=1e-3) for i in range(1, len(SEEDS)))
+
+
+@pytest.mark.parametrize("name", _MAPS)
+def test_a_slice_of_the_seeds_gives_a_slice_of_the_maps(name):
+    x = points(3)
+    whole, part = _MAPS[name](3, Streams(SEEDS))(x), _MAPS[name](3, Streams(SEEDS[2:4]))(x[2:4])
+    assert torch.allclose(part, whole[2:4], atol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 4])
+@pytest.mark.parametrize("name", [name for name in SQUARE if name not in ("rotation", "mixing")])
+def test_jacobian_by_central_differences(name, dim):
+    warp, x = _MAPS[name](dim, Streams(SEEDS)), points(dim, 5)
+    step = 1e-5
+    columns = []
+    for j in range(dim):
+        shift = torch.zeros(dim, dtype=torch.float64)
+        shift[j] = step
+        columns.append((warp(x + shift) - warp(x - shift)) / (2 * step))
+    jacobian = torch.stack(columns, dim=-1)
+    log_abs_det = torch.linalg.slogdet(jacobian)[1]
+    assert torch.allclose(warp.log_abs_det(x), log_abs_det, atol=1e-4)
+
+
+def test_swiss_roll_by_hand():
+    """No two points of the line meet: distance from the middle rises with the coordinate."""
+    warp = _MAPS["swiss_roll"](2, Streams(SEEDS))
+    x = torch.linspace(-3, 3, 200, dtype=torch.float64).view(1, -1, 1).expand(len(SEEDS), -1, 2)
+    z = warp(x)
+    assert (torch.linalg.vector_norm(z[..., :2], dim=-1).diff(dim=1) > 0).all()
+    assert torch.equal(z[..., 2:], x[..., 1:])
+
+
+def test_spiral_keeps_norms_and_turns():
+    warp, x = RandomSpiral.draw(6, Streams(SEEDS)), points(6)
+    assert torch.allclose(torch.linalg.vector_norm(warp(x), dim=-1), torch.linalg.vector_norm(x, dim=-1))
+
+
+def test_coupling_moves_the_other_half_only():
+    warp, x = AdditiveCoupling.draw(6, Streams(SEEDS)), points(6)
+    moved = ((warp(x) - x).abs().amax(1) > 1e-9).sum(-1)
+    assert moved.tolist() == [3] * len(SEEDS)
+
+
+def test_a_falling_wave_is_refused():
+    one = torch.ones(1, 1, 1)
+    with pytest.raises(AssertionError, match="would not rise"):
+        Wiggly(one, one, one)
+
+
+def test_standardise_is_fitted_on_the_pilot_alone():
+    pilot = 5 + 3 * points(2, 4000)
+    pilot[..., 1] = 7.0  # a constant keeps its scale
+    warp = Standardise.fit(pilot)
+    z = warp(pilot)
+    assert z[..., 0].median(1).values.abs().max() < 0.01 and (z[..., 0].std(1) - 1).abs().max() < 0.1
+    assert torch.equal(z[..., 1], torch.zeros_like(z[..., 1]))
+    assert torch.allclose(warp.inverse(warp(pilot + 100)), pilot + 100)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 8])
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_invert(name, dim):
+    x = 4 * points(dim) - 1
+    warp = draw_recipe(name, x[:, :64], Streams(SEEDS))
+    z = warp(x)
+    assert isinstance(warp, Stack) and z.shape[-1] == dim + EMBEDDINGS.get(name, 0)
+    assert z.isfinite().all() and torch.allclose(warp.inverse(z), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_information_is_unmoved_for_an_independent_estimator(name):
+    """KSG before and after, two coordinates against one, 4,000 points: it reads smooth warps in few dims."""
+    joint = Gaussian(draw_dispersion("factor", 2, 1, 0.0, Streams(SEEDS)), 2)
+    warp = draw_recipe(name, joint.sample(64, Streams(SEEDS))[0], Streams(SEEDS))
+    x, y = Warped(joint, warp, None).sample(4000, Streams(range(50, 56)))
+    found = ksg_mutual_information(x.mT, y.mT)
+    # scaling a coordinate is a warp, too, but not for KSG: standardise
+    scaled = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+    found = torch.maximum(found, ksg_mutual_information(scaled.mT, y.mT))
+    assert (found - joint.mutual_information).abs().max() < 0.12
+    assert joint.mutual_information.max() > 0.3 and math.isfinite(float(found.sum()))

@@ -20,6 +20,8 @@ __all__ = [
     "ZeroInflated",
     "contingency_mutual_information",
     "normal_cell_probabilities",
+    "pick",
+    "take_level",
 ]
 
 _REACH, _NODES = 8.5, 201  # standard deviations and nodes of a trapezoid under a normal density
@@ -32,7 +34,7 @@ def _normal_rule() -> tuple[Tensor, Tensor]:
     return nodes, weights / weights.sum()
 
 
-def _pick(cumulative: Tensor, uniforms: Tensor) -> Tensor:
+def pick(cumulative: Tensor, uniforms: Tensor) -> Tensor:
     """Levels by inverse distribution function: cumulative (B, P, K), uniforms (B, N, P) -> (B, N, P) int64."""
     found = torch.searchsorted(cumulative[..., :-1].contiguous(), uniforms.mT.contiguous(), right=True)
     return found.mT
@@ -59,7 +61,7 @@ class Contingency(CoordinatePairs):
 
     def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of every pair: (B, N, P) each, levels as numbers."""
-        cell = _pick(self.table.flatten(-2).cumsum(-1), random.uniform(num_points, self.table.shape[1]))
+        cell = pick(self.table.flatten(-2).cumsum(-1), random.uniform(num_points, self.table.shape[1]))
         num_y = self.table.shape[-1]
         return (cell // num_y).double(), (cell % num_y).double()
 
@@ -153,12 +155,12 @@ class Classes(CoordinatePairs):
     def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of every pair: (B, N, P) each, classes as numbers."""
         shape = (num_points, self.share.shape[1])
-        level = _pick(self.share.cumsum(-1), random.uniform(*shape))
-        y = _take_level(self.mean, level) + _take_level(self.scale, level) * random.normal(*shape)
+        level = pick(self.share.cumsum(-1), random.uniform(*shape))
+        y = take_level(self.mean, level) + take_level(self.scale, level) * random.normal(*shape)
         return (y, level.double()) if self.swap else (level.double(), y)
 
 
-def _take_level(values: Tensor, level: Tensor) -> Tensor:
+def take_level(values: Tensor, level: Tensor) -> Tensor:
     """values (B, P, K) at levels (B, N, P) -> (B, N, P)."""
     return values.gather(-1, level.mT).mT
 
@@ -227,5 +229,5 @@ class ZeroInflated(CoordinatePairs):
         noise = random.normal(2, num_points, self.rho.shape[-1])
         rho = self.rho.unsqueeze(-2)
         u, v = noise[:, 0], rho * noise[:, 0] + (1 - rho * rho).sqrt() * noise[:, 1]
-        cell = _pick(self.table.flatten(-2).cumsum(-1), random.uniform(num_points, self.rho.shape[-1]))
+        cell = pick(self.table.flatten(-2).cumsum(-1), random.uniform(num_points, self.rho.shape[-1]))
         return torch.where(cell >= 2, u.exp(), 0.0), torch.where(cell % 2 == 1, v.exp(), 0.0)

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from data_gen.additive_noise import NOISE_LAWS, AdditiveNoise, UniformAdditiveNoise
+from data_gen.composition import BlockProduct
 from data_gen.copulas import COPULAS, BivariateCopulas
 from data_gen.covariance import ENSEMBLES, draw_dispersion
 from data_gen.discrete import Classes, Contingency, CutNormal, GammaPoisson, ZeroInflated
 from data_gen.elliptical import Gaussian, StudentT
+from data_gen.functional import CURVES, Functional, draw_curve
 from data_gen.independence import IndependentCoordinates
 from data_gen.joint import Joint
+from data_gen.normal_mixtures import NormalMixture
 from data_gen.scale_mixtures import MIXING_LAWS, ContaminatedNormal, ScaleMixture
 from data_gen.streams import Streams
 
@@ -170,6 +173,38 @@ def _zero_inflated(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, rand
     return ZeroInflated(rho, weight / weight.sum((-2, -1), keepdim=True), dim_x, dim_y)
 
 
+def _normal_mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
+    """Two to six clusters; with "shared" or "own" scales and correlations, or "contaminated", all about one centre."""
+    most, pairs = 6, max(dim_x, dim_y)
+    share = _shares(_num_levels(most, pairs, random), most, random)
+    spread = (0.05 * 120 ** _levels(pairs, random)).view(-1, pairs, 1, 1)
+    mean = spread * random.normal(pairs, most, 2)
+    scale = 2.2 ** random.uniform(pairs, most, 2, low=-1.0, high=1.0)
+    rho = 0.95 * (2 * random.uniform(pairs, most) - 1)
+    if variant == "shared":
+        scale, rho = scale[:, :, :1].expand_as(scale), rho[:, :, :1].expand_as(rho)
+    elif variant == "contaminated":
+        mean = torch.zeros_like(mean)
+    return NormalMixture(share, mean, scale, rho, dim_x, dim_y)
+
+
+def _functional(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
+    """One coordinate of either side a function of one, a few or all of the other's; the rest is noise."""
+    curve = draw_curve(variant, random)
+    swap = dim_y > dim_x or (dim_x == dim_y and variant in ("steps", "polynomial"))
+    inputs = dim_y if swap else dim_x
+    weight = random.normal(inputs)
+    most = random.log_uniform(1, low=1.0, high=inputs + 1.0).floor()  # coordinates that matter, in a random order
+    weight = torch.where(random.uniform(inputs).argsort(-1) < most, weight, 0.0)
+    weight = weight / torch.linalg.vector_norm(weight, dim=-1, keepdim=True).clamp(min=1e-12)
+    noise = random.log_uniform(1, low=0.03, high=8.0).squeeze(-1)
+    joint: Joint = Functional(curve, weight, noise, swap=swap)
+    others = (dim_x if swap else dim_y) - 1
+    if others == 0:
+        return joint
+    return BlockProduct([joint, _noise("", others * swap, others * (not swap), law, random)])
+
+
 def _noise(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
     skew = 0.5 * random.normal(dim_x + dim_y)
     tail = random.log_uniform(dim_x + dim_y, low=0.5, high=2.0)
@@ -186,6 +221,8 @@ KINDS: dict[str, _Kind] = {
     "additive": _Kind(_additive),
     "additive_noise": _Kind(_additive_noise, tuple(f"{x}_{noise}" for x in NOISE_LAWS for noise in NOISE_LAWS)),
     "copula": _Kind(_copula, tuple(COPULAS)),
+    "normal_mixture": _Kind(_normal_mixture, ("shared", "own", "contaminated")),
+    "functional": _Kind(_functional, CURVES),
     "contingency": _Kind(_contingency, tied=True),
     "cut_normal": _Kind(_cut_normal, ("one", "both"), tied=True),
     "classes": _Kind(_classes, ("x", "y"), tied=True),

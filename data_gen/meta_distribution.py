@@ -14,7 +14,7 @@ from data_gen.composition import BlockProduct, LinearMixing, Warped
 from data_gen.families import FAMILIES, KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
 from data_gen.independence import IndependentSides
 from data_gen.joint import Joint
-from data_gen.side_warps import EMBEDDINGS, RECIPES, draw_recipe
+from data_gen.side_warps import EMBEDDINGS, RECIPES, applicable_recipes, draw_recipe
 from data_gen.streams import Streams
 
 __all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
@@ -55,6 +55,7 @@ class BatchShape:
     mixed_y: bool = False
     warp_x: str | None = None  # a recipe of `data_gen.side_warps`
     warp_y: str | None = None
+    flows: tuple[int, int] = (0, 0)  # numbers of the normalizing flows of x and y, where the recipes have one
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class MetaDistribution:
     max_condition_number: float = 30.0
     warps: Mapping[str, float] = field(default_factory=dict)
     warp_probability: float = 0.0
+    flow_pool_size: int = 1024  # normalizing flows of every kind and dim
     weak_probability: float = 0.15
     df: tuple[float, float] = (1.0, 30.0)
     max_mi: float = 45.0
@@ -94,6 +96,8 @@ class MetaDistribution:
             raise ValueError(f"got family weights {dict(self.families)}, expected non-negative weights, one positive")
         if unknown := set(self.warps) - set(RECIPES):
             raise ValueError(f"got unknown warps {sorted(unknown)}, expected some of {sorted(RECIPES)}")
+        if not 1 <= self.flow_pool_size <= 1024:
+            raise ValueError(f"got flow_pool_size={self.flow_pool_size}, expected 1 to 1024")
         if self.warp_probability > 0 and sum(self.warps.values()) <= 0:
             raise ValueError(f"got warp_probability={self.warp_probability} and no warps, expected weights of some")
         if not 4 <= self.num_points[0] <= self.num_points[1] or self.max_num_points < self.num_points[0]:
@@ -190,13 +194,20 @@ class MetaDistribution:
             mixed_y=bool(mixed_y) and not tied,
             warp_x=None if tied else warp_x,
             warp_y=None if tied else warp_y,
+            flows=self._draw_flows(generator),
         )
+
+    def _draw_flows(self, generator: np.random.Generator) -> tuple[int, int]:
+        if self.warp_probability == 0:
+            return 0, 0
+        first, second = generator.integers(0, self.flow_pool_size, 2).tolist()
+        return first, second
 
     def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> str | None:
         """The recipe of one side, if any; `embed` allows those that add coordinates, where there are enough."""
         if self.warp_probability == 0 or generator.random() >= self.warp_probability:
             return None
-        names = [name for name in self.warps if name not in EMBEDDINGS or (embed and EMBEDDINGS[name] < dim)]
+        names = [name for name in self.warps if name in applicable_recipes(dim, embed)]
         weights = np.array([self.warps[name] for name in names])
         return str(generator.choice(names, p=weights / weights.sum())) if weights.sum() > 0 else None
 
@@ -260,8 +271,8 @@ def _warped(joint: Joint, shape: BatchShape, random: Streams) -> Joint:
     pilot_x, pilot_y = joint.sample(_PILOT, random)
     return Warped(
         joint,
-        draw_recipe(shape.warp_x, pilot_x, random) if shape.warp_x else None,
-        draw_recipe(shape.warp_y, pilot_y, random) if shape.warp_y else None,
+        draw_recipe(shape.warp_x, pilot_x, random, shape.flows[0]) if shape.warp_x else None,
+        draw_recipe(shape.warp_y, pilot_y, random, shape.flows[1]) if shape.warp_y else None,
         added_x=shape.dim_x - joint.dim_x,
         added_y=shape.dim_y - joint.dim_y,
     )

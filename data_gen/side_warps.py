@@ -18,6 +18,7 @@ from data_gen.streams import Streams
 
 __all__ = [
     "EMBEDDINGS",
+    "MOST_AUTOREGRESSIVE_DIMS",
     "RECIPES",
     "AdditiveCoupling",
     "NormalCdf",
@@ -29,6 +30,7 @@ __all__ = [
     "Standardise",
     "SwissRollEmbedding",
     "Wiggly",
+    "applicable_recipes",
     "draw_recipe",
 ]
 
@@ -360,8 +362,12 @@ _MAPS: dict[str, Callable[[int, Streams], SideWarp]] = {
     "swiss_roll": SwissRollEmbedding.draw,
 }
 EMBEDDINGS = {"swiss_roll": 1}  # coordinates that a recipe adds
+MOST_AUTOREGRESSIVE_DIMS = 8
 # A monotone map alone cannot be seen in ranks, so each is followed by a mixing.
 RECIPES: dict[str, tuple[str, ...]] = {
+    "flow_coupling_spline": ("rotation", "flow"),
+    "flow_autoregressive_spline": ("rotation", "flow"),
+    "flow_real_nvp": ("rotation", "flow"),
     "rotation": ("rotation",),
     "sinh_arcsinh": ("sinh_arcsinh", "mixing"),
     "power": ("power", "mixing"),
@@ -374,11 +380,29 @@ RECIPES: dict[str, tuple[str, ...]] = {
 }
 
 
-def draw_recipe(name: str, pilot: Tensor, random: Streams) -> Stack:
-    """B random warps of one recipe for points like the pilot's, (B, M, D); they are standardised first."""
+def applicable_recipes(dim: int, embed: bool) -> set[str]:
+    """Recipes for a side of `dim` coordinates; with `embed` those, too, whose embedding ends there."""
+    return {
+        name
+        for name in RECIPES
+        if (name not in EMBEDDINGS or (embed and EMBEDDINGS[name] < dim))
+        and (name != "flow_autoregressive_spline" or dim <= MOST_AUTOREGRESSIVE_DIMS)
+    }
+
+
+def draw_recipe(name: str, pilot: Tensor, random: Streams, flow: int = 0) -> Stack:
+    """B random warps of one recipe for points like the pilot's, (B, M, D); they are standardised first.
+
+    A normalizing flow is one for all B, number `flow` of the pool, after a rotation of each data set's own.
+    """
     dim = pilot.shape[-1]
     warps: list[SideWarp] = [Standardise.fit(pilot)]
     for part in RECIPES[name]:
-        warps.append(_MAPS[part](dim, random))
+        if part == "flow":
+            from data_gen.flows import random_flow  # imports normflows, which few runs need
+
+            warps.append(random_flow(name.removeprefix("flow_"), dim, flow))
+        else:
+            warps.append(_MAPS[part](dim, random))
         dim += EMBEDDINGS.get(part, 0)
     return Stack(warps)

@@ -114,7 +114,7 @@ def test_recipes_invert(name, dim):
     warp = draw_recipe(name, x[:, :64], Streams(SEEDS))
     z = warp(x)
     assert isinstance(warp, Stack) and z.shape[-1] == dim + EMBEDDINGS.get(name, 0)
-    assert z.isfinite().all() and torch.allclose(warp.inverse(z), x, atol=1e-4)
+    assert z.isfinite().all() and torch.allclose(warp.inverse(z), x, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from data_gen.composition import BlockProduct, LinearMixing, Warped
 from data_gen.families import FAMILIES, KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
@@ -77,6 +78,7 @@ class MetaDistribution:
     max_dim: int = 64
     equal_dims_probability: float = 0.55
     mixed_probability: float = 0.2
+    block_mixed_probability: float = 0.0  # of a side of a product's block being mixed before the whole side is
     max_condition_number: float = 30.0
     warps: Mapping[str, float] = field(default_factory=dict)
     warp_probability: float = 0.0
@@ -249,7 +251,7 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
     law = ParameterLaw(weak_probability=meta.weak_probability, df=meta.df)
     joint: Joint
     if shape.family == "product":
-        joint = BlockProduct([draw_family(*block, law, random) for block in shape.blocks])
+        joint = BlockProduct([_draw_block(meta, block, law, random) for block in shape.blocks])
     elif shape.family == "independent":
         joint = IndependentSides(*(draw_family(*block, law, random) for block in shape.blocks))
     else:
@@ -264,6 +266,22 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
         LinearMixing.draw(shape.dim_y, meta.max_condition_number, random) if shape.mixed_y and shape.dim_y > 1 else None
     )
     return Warped(joint, warp_x, warp_y) if warp_x is not None or warp_y is not None else joint
+
+
+def _draw_block(
+    meta: MetaDistribution, block: tuple[FamilyName, int, int], law: ParameterLaw, random: Streams
+) -> Joint:
+    """A block of a product; some data sets mix its sides, so that products of mixed joints are mixed again."""
+    family, dim_x, dim_y = block
+    joint = draw_family(family, dim_x, dim_y, law, random)
+    if meta.block_mixed_probability == 0 or family.partition("-")[0] in TIED_KINDS:
+        return joint
+    warps = []
+    for dim in (dim_x, dim_y):
+        mixing = LinearMixing.draw(dim, meta.max_condition_number, random).matrix
+        mixed = random.bernoulli(meta.block_mixed_probability, 1, 1)
+        warps.append(LinearMixing(torch.where(mixed, mixing, torch.eye(dim, dtype=mixing.dtype))))
+    return Warped(joint, *warps)
 
 
 def _warped(joint: Joint, shape: BatchShape, random: Streams) -> Joint:

@@ -21,6 +21,7 @@ __all__ = [
     "MOST_AUTOREGRESSIVE_DIMS",
     "RECIPES",
     "AdditiveCoupling",
+    "DerivedCoordinate",
     "NormalCdf",
     "RandomSpiral",
     "SideWarp",
@@ -323,6 +324,36 @@ class SwissRollEmbedding:
         return torch.cat([first.to(points.dtype), points[..., 2:]], dim=-1)
 
 
+class DerivedCoordinate:
+    """A further coordinate computed from the others, D -> D + 1: w·x + a·sin(v·x + φ). It tells nothing new.
+
+    `linear` w and `inner` v are (B, D), `amplitude` a and `phase` φ (B,).
+    """
+
+    def __init__(self, linear: Tensor, inner: Tensor, amplitude: Tensor, phase: Tensor) -> None:
+        self.linear, self.inner = linear.unsqueeze(-1), inner.unsqueeze(-1)
+        self.amplitude, self.phase = amplitude.view(-1, 1, 1), phase.view(-1, 1, 1)
+
+    @classmethod
+    def draw(cls, dim: int, random: Streams) -> DerivedCoordinate:
+        """Sums, curves and copies: the linear part is 0 for a quarter, the curved one for another."""
+        kind = random.uniform(1)
+        linear = torch.where(kind < 0.25, 0.0, random.normal(dim) / dim**0.5)
+        amplitude = torch.where(kind > 0.75, 0.0, random.log_uniform(1, low=0.5, high=3.0))
+        inner = random.log_uniform(1, low=0.5, high=2.0) * random.normal(dim) / dim**0.5
+        return cls(linear, inner, amplitude, random.uniform(1, high=2 * math.pi))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D + 1)."""
+        x = points.double()
+        new = x @ self.linear + self.amplitude * torch.sin(x @ self.inner + self.phase)
+        return torch.cat([points, new.to(points.dtype)], dim=-1)
+
+    def inverse(self, points: Tensor) -> Tensor:
+        """(B, N, D + 1) -> (B, N, D)."""
+        return points[..., :-1]
+
+
 class Stack:
     """Warps applied one after the other."""
 
@@ -360,8 +391,9 @@ _MAPS: dict[str, Callable[[int, Streams], SideWarp]] = {
     "spiral": RandomSpiral.draw,
     "coupling": AdditiveCoupling.draw,
     "swiss_roll": SwissRollEmbedding.draw,
+    "derived": DerivedCoordinate.draw,
 }
-EMBEDDINGS = {"swiss_roll": 1}  # coordinates that a recipe adds
+EMBEDDINGS = {"swiss_roll": 1, "derived": 1}  # coordinates that a recipe adds
 MOST_AUTOREGRESSIVE_DIMS = 8
 # A monotone map alone cannot be seen in ranks, so each is followed by a mixing.
 RECIPES: dict[str, tuple[str, ...]] = {
@@ -376,6 +408,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "spiral": ("spiral",),
     "coupling": ("coupling", "rotation"),
     "swiss_roll": ("swiss_roll",),
+    "derived": ("derived",),
     "stack": ("coupling", "sinh_arcsinh", "spiral", "mixing"),
 }
 

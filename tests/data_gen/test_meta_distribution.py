@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from data_gen import Joint, MetaDistribution, Streams
+from data_gen.composition import BlockProduct
 from data_gen.families import FAMILIES, KINDS, TIED_KINDS
 from data_gen.meta_distribution import BatchShape, draw_joint
 from data_gen.side_warps import RECIPES
@@ -86,6 +87,17 @@ def test_warped_sides_keep_shape_and_label(recipe):
     assert torch.equal(joint.mutual_information, joint.joint.mutual_information)
 
 
+def test_blocks_of_a_product_may_be_mixed_and_mixed_again():
+    meta = MetaDistribution(block_mixed_probability=1.0)
+    shape = BatchShape("product", 40, 4, 4, 4, blocks=(("gaussian-sparse", 2, 2), ("additive", 2, 2)), mixed_x=True)
+    plain, mixed = (draw_joint(m, shape, Streams(range(4))) for m in (MetaDistribution(), meta))
+    assert (mixed.mutual_information > 0).all() and mixed.joint.joints[0].joint.dim_x == 2
+    x, y = mixed.sample(3000, Streams(range(4)))
+    within = np.abs(np.corrcoef(y[0].numpy().T))  # y is not mixed as a whole, its blocks are
+    assert max(within[0, 1], within[2, 3]) > 0.1 and within[:2, 2:].max() < 0.08
+    assert isinstance(plain.joint, BlockProduct) and not hasattr(plain.joint.joints[0], "joint")
+
+
 def test_warps_are_drawn_as_often_as_asked_and_never_on_levels():
     meta = MetaDistribution(
         families={"student": 1.0, "contingency": 1.0, "product": 1.0},
@@ -113,10 +125,14 @@ def test_a_law_with_every_kind_and_warp_streams():
         num_points=(10, 60),
         max_num_points=100,
         cost_per_batch=1e4,
+        block_mixed_probability=0.5,
+        dims=(1, 8),
+        max_dim=24,
+        flow_pool_size=1,
     )
     assert MetaDistribution.from_dict(json.loads(json.dumps(meta.to_dict()))) == meta
     weights = []
-    for k in range(60):
+    for k in range(40):
         whole = generate_batch(meta, 0, k)
         part = generate_batch(meta, 0, k, slice_index=1, num_slices=2)
         half = len(whole.mi) // 2

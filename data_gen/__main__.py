@@ -132,11 +132,13 @@ def make_from_settings(values: dict[str, object]) -> None:
     out, shard = Path(str(values["out"])), values["shard"]
     wanted = None if shard is None else [int(str(shard))]
     processes = os.cpu_count() or 1 if values["processes"] == "auto" else int(str(values["processes"]))
-    total = 1 if wanted else len(missing_shards(plan, out))
+    if processes < 1:
+        raise ValueError(f"got processes={processes}, expected auto or at least 1")
+    total = len(missing_shards(plan, out, wanted))
     made = make_shards(plan, out, shards=wanted, processes=1 if wanted else processes)
     num_made = sum(1 for _ in tqdm(made, total=total, unit="shard", desc=str(out)))
     state = "the manifest is written" if (out / MANIFEST).exists() else "others are still missing"
-    print(f"{num_made} shards made, {plan.num_shards()} in all; {state}")
+    print(f"{num_made} shards made, {plan.num_shards} in all; {state}")
 
 
 if __name__ == "__main__":

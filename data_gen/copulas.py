@@ -191,8 +191,17 @@ def _table(name: str) -> Table:
 def copula_mutual_information(name: str, theta: Tensor) -> Tensor:
     """MI in nats of the named copula, interpolated (error below 1e-6); ValueError outside its range."""
     copula = COPULAS[name]
-    coordinate = torch.from_numpy(np.asarray(copula.coordinate(theta.double().numpy())))
-    return _table(name)(coordinate).clamp(min=0)
+    values = theta.double()
+    slack = 1e-6 * abs(copula.high)  # the ends may come in single precision
+    if values.numel() and not (
+        copula.low - slack <= float(values.min()) and float(values.max()) <= copula.high + slack
+    ):
+        raise ValueError(
+            f"got θ from {float(values.min()):.6g} to {float(values.max()):.6g} of a {name} copula, expected them on "
+            f"[{copula.low}, {copula.high}]"
+        )
+    coordinate = copula.coordinate(values.clamp(copula.low, copula.high).numpy())
+    return _table(name)(torch.from_numpy(np.asarray(coordinate))).clamp(min=0)
 
 
 class BivariateCopulas(CoordinatePairs):

@@ -172,7 +172,7 @@ class GammaPoisson(CoordinatePairs):
     (Gelman et al. 2013, §2.6). With `swap`, Y is the count.
     """
 
-    _MOST = 4096  # counts summed over
+    _COUNTS = 1024  # summed over
 
     def __init__(self, shape: Tensor, exposure: Tensor, dim_x: int, dim_y: int, *, swap: bool = False) -> None:
         super().__init__(dim_x, dim_y, shape.shape[-1])
@@ -185,9 +185,9 @@ class GammaPoisson(CoordinatePairs):
         """MI of every pair in nats, (B, P) float64."""
         mean = self.shape * self.exposure
         reach = float((mean + 12 * (mean * (1 + self.exposure)).sqrt() + 40 * (1 + self.exposure)).max())
-        if reach > self._MOST:
-            raise ValueError(f"got counts that reach {reach:.0f}, expected at most {self._MOST}: lower the exposure")
-        x = torch.arange(int(reach) + 1, dtype=torch.float64)
+        if reach > self._COUNTS:
+            raise ValueError(f"got counts that reach {reach:.0f}, expected at most {self._COUNTS}: lower the exposure")
+        x = torch.arange(self._COUNTS, dtype=torch.float64)  # as many whatever the neighbours in the batch
         shape, exposure = self.shape.unsqueeze(-1), self.exposure.unsqueeze(-1)
         log_law = torch.special.gammaln(shape + x) - torch.special.gammaln(shape) - torch.special.gammaln(x + 1)
         log_law = log_law + x * torch.log(exposure / (1 + exposure)) - shape * torch.log1p(exposure)

@@ -179,8 +179,8 @@ def _normal_mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, ran
     share = _shares(_num_levels(most, pairs, random), most, random)
     spread = (0.05 * 120 ** _levels(pairs, random)).view(-1, pairs, 1, 1)
     mean = spread * random.normal(pairs, most, 2)
-    scale = 2.2 ** random.uniform(pairs, most, 2, low=-1.0, high=1.0)
-    rho = 0.95 * (2 * random.uniform(pairs, most) - 1)
+    scale = 1.6 ** random.uniform(pairs, most, 2, low=-1.0, high=1.0)
+    rho = 0.85 * (2 * random.uniform(pairs, most) - 1)
     if variant == "shared":
         scale, rho = scale[:, :, :1].expand_as(scale), rho[:, :, :1].expand_as(rho)
     elif variant == "contaminated":

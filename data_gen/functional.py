@@ -111,7 +111,7 @@ class Functional:
     """X normal (B, Dx), Y one coordinate: c(q) ± m(q) + scale·s(q)·N with q = Φ(weight·X).
 
     `weight` (B, Dx) of unit norm; `noise` (B,) is the scale relative to the standard deviation of c ± m, raised where
-    the curve is too steep for the label's quadrature. With `swap`, X and Y change places.
+    the curve is too steep or reaches too far for the label's quadrature. With `swap`, X and Y change places.
     """
 
     def __init__(self, curve: Curve, weight: Tensor, noise: Tensor, *, swap: bool = False) -> None:
@@ -126,7 +126,11 @@ class Functional:
         smooth = Curve(curve.waves, curve.polynomial, (0 * curve.steps[0], curve.steps[1]), curve.width, curve.noise)
         slope = smooth.centre(q).diff(dim=-1).abs() + half.diff(dim=-1).abs()  # between nodes
         steepest = (slope / relative[:, 1:]).amax(-1) / _STEEPEST
-        self.scale = torch.maximum(noise.double() * spread, steepest)
+        reach = (centre + half).amax(-1) - (centre - half).amin(-1)
+        finest = relative.amin(-1) * _STEEPEST * (_GRID - 1) - 12 * relative.amax(
+            -1
+        )  # grid of y: steps as fine as noise
+        self.scale = torch.maximum(torch.maximum(noise.double() * spread, steepest), reach / finest)
 
     def _nodes(self) -> tuple[Tensor, Tensor]:
         """Midpoints between the steps and their weights, (B, M) each."""

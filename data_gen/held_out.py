@@ -281,5 +281,7 @@ HELD_OUT: dict[str, Callable[[Streams], Joint]] = {
 
 
 def draw_held_out(name: str, random: Streams) -> Joint:
-    """Parameters of B joints of a held-out kind, each of its own small dims; KeyError for an unknown name."""
+    """Parameters of B joints of a held-out kind, each of its own small dims; ValueError for an unknown name."""
+    if name not in HELD_OUT:
+        raise ValueError(f"got held-out kind {name!r}, expected one of {sorted(HELD_OUT)}")
     return HELD_OUT[name](random)

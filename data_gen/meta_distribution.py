@@ -100,8 +100,11 @@ class MetaDistribution:
             raise ValueError(f"got unknown warps {sorted(unknown)}, expected some of {sorted(RECIPES)}")
         if not 1 <= self.flow_pool_size <= 1024:
             raise ValueError(f"got flow_pool_size={self.flow_pool_size}, expected 1 to 1024")
-        if self.warp_probability > 0 and sum(self.warps.values()) <= 0:
-            raise ValueError(f"got warp_probability={self.warp_probability} and no warps, expected weights of some")
+        if min(self.warps.values(), default=0) < 0 or (self.warp_probability > 0 and sum(self.warps.values()) <= 0):
+            raise ValueError(
+                f"got warp_probability={self.warp_probability} and warp weights {dict(self.warps)}, expected "
+                "non-negative weights, one of them positive where sides are warped"
+            )
         if not 4 <= self.num_points[0] <= self.num_points[1] or self.max_num_points < self.num_points[0]:
             raise ValueError(
                 f"got num_points {self.num_points} and max_num_points {self.max_num_points}, "

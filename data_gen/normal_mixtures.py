@@ -11,15 +11,16 @@ from data_gen.streams import Streams
 
 __all__ = ["NormalMixture"]
 
-_REACH, _NODES = 5.6, 29  # of a trapezoid in each of the two whitened coordinates of a component
+_REACH, _NODES = 5.6, 45  # of a trapezoid in each of the two whitened coordinates of a component
 
 
 class NormalMixture(CoordinatePairs):
     """K components of weights `share` (B, P, K), means `mean` (B, P, K, 2), standard deviations `scale` (B, P, K, 2)
-    and correlations `rho` (B, P, K), at most 0.95 in size.
+    and correlations `rho` (B, P, K), at most 0.85 in size.
 
-    MI is the mean log density ratio, integrated component by component on a 29 × 29 trapezoid of its own. Standard
-    deviations of one coordinate differ by a factor of 5 at most, so that no component falls between another's nodes.
+    MI is the mean log density ratio, integrated component by component on a 45 × 45 trapezoid of its own. Standard
+    deviations of one coordinate may differ by a factor of 2.6: a component's narrow axis is then wider than the step of
+    another's nodes.
     """
 
     def __init__(self, share: Tensor, mean: Tensor, scale: Tensor, rho: Tensor, dim_x: int, dim_y: int) -> None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -24,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from data_gen.meta_distribution import MetaDistribution
-from data_gen.stream import Batch, generate_batch
+from data_gen.stream import STREAM_VERSION, Batch, generate_batch
 from data_gen.streams import structure_generator
 
 __all__ = ["MANIFEST", "Plan", "ShardedBatches", "make_shard", "make_shards", "missing_shards", "write_manifest"]
@@ -32,6 +35,7 @@ __all__ = ["MANIFEST", "Plan", "ShardedBatches", "make_shard", "make_shards", "m
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _FACTS = "mist"
+_ORPHAN_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,20 @@ class Plan:
     @property
     def digest(self) -> str:
         """Names the plan; it stands in every shard, so that shards of two plans are never mixed."""
+        default = MetaDistribution().to_dict()
+        changed = {key: value for key, value in self.meta.to_dict().items() if value != default[key]}
+        for key in ("families", "warps"):  # the stream draws them in their order
+            changed[key] = [[name, float(weight)] for name, weight in getattr(self.meta, key).items()]
         plain = {
             "format_version": FORMAT_VERSION,
-            "meta_distribution": self.meta.to_dict(),
+            "stream_version": STREAM_VERSION,
+            "meta_distribution": changed,
             "seed": self.seed,
             "batches_per_shard": self.batches_per_shard,
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
+    @cached_property
     def num_batches(self) -> int:
         """Batches needed; only their shapes are drawn."""
         total = index = 0
@@ -68,13 +78,14 @@ class Plan:
             index += 1
         return index
 
+    @property
     def num_shards(self) -> int:
         """Shards needed."""
-        return -(-self.num_batches() // self.batches_per_shard)
+        return -(-self.num_batches // self.batches_per_shard)
 
-    def batches_of(self, shard: int, num_batches: int) -> range:
+    def batches_of(self, shard: int) -> range:
         """Indices of a shard's batches."""
-        return range(shard * self.batches_per_shard, min((shard + 1) * self.batches_per_shard, num_batches))
+        return range(shard * self.batches_per_shard, min((shard + 1) * self.batches_per_shard, self.num_batches))
 
 
 def _path(out: Path, shard: int) -> Path:
@@ -100,10 +111,9 @@ def _is_whole(path: Path, digest: str, batches: range) -> bool:
 
 def make_shard(plan: Plan, shard: int, out: Path) -> Path:
     """Draw one shard and write it; nothing is done where it is already there. IndexError past the last one."""
-    num_batches = plan.num_batches()
-    batches = plan.batches_of(shard, num_batches)
-    if shard < 0 or not batches:
-        raise IndexError(f"got shard {shard}, expected 0 to {plan.num_shards() - 1}")
+    if not 0 <= shard < plan.num_shards:
+        raise IndexError(f"got shard {shard}, expected 0 to {plan.num_shards - 1}")
+    batches = plan.batches_of(shard)
     path = _path(out, shard)
     if _is_whole(path, plan.digest, batches):
         return path
@@ -128,7 +138,7 @@ def _facts(file: Any) -> dict[str, Any]:
 def _write_whole(path: Path, content: bytes) -> None:
     """Under a name of this process first, then moved in one step: no reader ever sees a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # process numbers of two machines may be equal
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -139,11 +149,12 @@ def _write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def missing_shards(plan: Plan, out: Path) -> list[int]:
-    """Shards that are not there yet."""
-    num_batches = plan.num_batches()
-    shards = range(-(-num_batches // plan.batches_per_shard))
-    return [s for s in shards if not _is_whole(_path(out, s), plan.digest, plan.batches_of(s, num_batches))]
+def missing_shards(plan: Plan, out: Path, shards: Sequence[int] | None = None) -> list[int]:
+    """Shards, of all or of those named, that are not there yet. IndexError for one that the plan does not have."""
+    chosen = range(plan.num_shards) if shards is None else shards
+    if unknown := [shard for shard in chosen if not 0 <= shard < plan.num_shards]:
+        raise IndexError(f"got shards {unknown}, expected 0 to {plan.num_shards - 1}")
+    return [shard for shard in chosen if not _is_whole(_path(out, shard), plan.digest, plan.batches_of(shard))]
 
 
 def _make_in_process(plan: Plan, shard: int, out: Path) -> int:
@@ -155,18 +166,18 @@ def _make_in_process(plan: Plan, shard: int, out: Path) -> int:
 def make_shards(plan: Plan, out: Path, *, shards: Sequence[int] | None = None, processes: int = 1) -> Iterator[int]:
     """Make the shards that are missing, of all or of those named, and yield each as it is done.
 
-    Once none is missing the manifest is written. A run that was killed is resumed by running it again.
+    Once none is missing the manifest is written. A run that was killed is resumed by running it again. ValueError
+    where the folder holds a larger set of the same plan.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for orphan in out.glob(".shard-*.tmp"):
-        if not _is_running(int(orphan.name.split(".")[-2])):
-            orphan.unlink(missing_ok=True)
-    todo = missing_shards(plan, out)
-    if shards is not None:
-        last = plan.num_shards() - 1
-        if unknown := [s for s in shards if not 0 <= s <= last]:
-            raise IndexError(f"got shards {unknown}, expected 0 to {last}")
-        todo = [shard for shard in todo if shard in set(shards)]
+    _refuse_to_shrink(plan, out)
+    if shards is None:
+        for orphan in out.glob(".*.tmp"):
+            if time.time() - orphan.stat().st_mtime > _ORPHAN_SECONDS:  # nobody writes a shard for so long
+                orphan.unlink(missing_ok=True)
+    todo = missing_shards(plan, out, shards)
+    if todo:
+        (out / MANIFEST).unlink(missing_ok=True)  # of a smaller set: it would not name what is made now
     if processes == 1:
         for shard in todo:
             make_shard(plan, shard, out)
@@ -174,37 +185,42 @@ def make_shards(plan: Plan, out: Path, *, shards: Sequence[int] | None = None, p
     elif todo:
         with ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn")) as pool:
             jobs = [pool.submit(_make_in_process, plan, shard, out) for shard in todo]
-            for job in as_completed(jobs):
-                yield job.result()
-    if not missing_shards(plan, out):
+            try:
+                for job in as_completed(jobs):
+                    yield job.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # a full disk is an error now, not after all the others
+                raise
+    if not (out / MANIFEST).exists() and not missing_shards(plan, out):
         write_manifest(plan, out)
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _refuse_to_shrink(plan: Plan, out: Path) -> None:
+    path = out / MANIFEST
+    if not path.is_file():
+        return
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("plan") == plan.digest and manifest["num_batches"] > plan.num_batches:
+        raise ValueError(
+            f"got num_datasets={plan.num_datasets} for {out}, which holds {manifest['num_datasets']} data sets of the "
+            "same law and seed, expected at least as many; choose another folder, or read the first ones of these"
+        )
 
 
 def write_manifest(plan: Plan, out: Path) -> Path:
     """Full configuration, seed, versions, counts by family and a sha256 of every shard; all of them must be there."""
     if gone := missing_shards(plan, out):
         raise FileNotFoundError(f"got {len(gone)} shards missing in {out}, first {gone[0]}, expected all: make them")
-    num_batches = plan.num_batches()
     entries: list[dict[str, Any]] = []
     families: Counter[str] = Counter()
     kept = 0.0
-    for shard in range(-(-num_batches // plan.batches_per_shard)):
+    for shard in range(plan.num_shards):
         path = _path(out, shard)
         counts: Counter[str] = Counter()
         with safe_open(path, "pt") as file:
             for names in _facts(file)["families"].values():
                 counts.update(names)
-            batches = plan.batches_of(shard, num_batches)
+            batches = plan.batches_of(shard)
             kept += sum(float(file.get_tensor(f"{index}.weight").sum()) for index in batches)
         families.update(counts)
         entries.append(
@@ -222,7 +238,7 @@ def write_manifest(plan: Plan, out: Path) -> Path:
         "seed": plan.seed,
         "batches_per_shard": plan.batches_per_shard,
         "num_datasets": sum(families.values()),
-        "num_batches": num_batches,
+        "num_batches": plan.num_batches,
         "num_of_weight_0": sum(families.values()) - round(kept),
         "families": dict(sorted(families.items())),
         "versions": {"mist-mi": _version("mist-mi"), "torch": torch.__version__, "numpy": np.__version__},

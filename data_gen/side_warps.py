@@ -22,13 +22,13 @@ __all__ = [
     "RECIPES",
     "AdditiveCoupling",
     "DerivedCoordinate",
-    "NormalCdf",
     "RandomSpiral",
     "SideWarp",
     "SignedPower",
     "SinhArcsinh",
     "Stack",
     "Standardise",
+    "StudentCdf",
     "SwissRollEmbedding",
     "Wiggly",
     "applicable_recipes",
@@ -89,7 +89,7 @@ class SinhArcsinh:
 
     @classmethod
     def draw(cls, dim: int, random: Streams) -> SinhArcsinh:
-        """From asinh-like (δ = ½) to close to cubic (δ = 2)."""
+        """From asinh-like (δ = 0.4) to beyond quadratic (δ = 2.2) tails."""
         return cls(random.log_uniform(dim, low=0.4, high=2.2), 0.5 * random.normal(dim))
 
     def __call__(self, points: Tensor) -> Tensor:
@@ -173,29 +173,42 @@ class Wiggly:
         return (1 + (self.amplitude * self.frequency * waves).sum(-1)).log().sum(-1)
 
 
-class NormalCdf:
-    """Φ(x/s), `scale` s (B, D): margins on (0, 1). Double precision resolves |x/s| up to about 8."""
+class StudentCdf:
+    """The distribution function of Student's t with 2 degrees of freedom at x/s: margins on (0, 1); `scale` s (B, D).
+
+    ½ + t/(2√(2 + t²)) approaches its ends so slowly that float32 tells points apart up to |t| of about 1,000, where a
+    normal's would press heavy tails into ties.
+    """
 
     def __init__(self, scale: Tensor) -> None:
         self.scale = scale.unsqueeze(-2)
 
     @classmethod
-    def draw(cls, dim: int, random: Streams) -> NormalCdf:
-        """s log-uniform on [¾, 3]: from uniform margins to nearly linear."""
-        return cls(random.log_uniform(dim, low=0.75, high=3.0))
+    def draw(cls, dim: int, random: Streams) -> StudentCdf:
+        """s log-uniform on [½, 3]: from uniform margins to nearly linear."""
+        return cls(random.log_uniform(dim, low=0.5, high=3.0))
 
     def __call__(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return torch.special.ndtr(points.double() / self.scale).to(points.dtype)
+        return _student_cdf(points.double() / self.scale).to(points.dtype)
 
     def inverse(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return (torch.special.ndtri(points.double()) * self.scale).to(points.dtype)
+        return (_student_quantile(points.double()) * self.scale).to(points.dtype)
 
     def log_abs_det(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N)."""
-        z = points.double() / self.scale
-        return (-0.5 * z * z - 0.5 * math.log(2 * math.pi) - self.scale.log()).sum(-1)
+        t = points.double() / self.scale
+        return (-1.5 * torch.log(2 + t * t) - self.scale.log()).sum(-1)
+
+
+def _student_cdf(t: Tensor) -> Tensor:
+    return 0.5 + 0.5 * t * (2 + t * t).rsqrt()
+
+
+def _student_quantile(p: Tensor) -> Tensor:
+    centred = 2 * p - 1
+    return centred * (2 / (1 - centred * centred)).sqrt()
 
 
 class RandomSpiral:
@@ -294,10 +307,10 @@ class AdditiveCoupling:
 
 
 class SwissRollEmbedding:
-    """The first coordinate rolled up in a plane, D -> D + 1: t·(cos t, sin t) with t = t₀ + (t₁ - t₀)·Φ(x₁).
+    """The first coordinate rolled up in a plane, D -> D + 1: t·(cos t, sin t), t = t₀ + (t₁ - t₀)·F(x₁).
 
-    `start` t₀ and `stop` t₁ are (B,), 0 < t₀ < t₁. The roll of Marsland (2014), as used by Czyż et al. (2023), with
-    random ends.
+    F is that of `StudentCdf`; `start` t₀ and `stop` t₁ are (B,), 0 < t₀ < t₁. The roll of Marsland (2014), as used by
+    Czyż et al. (2023), with random ends.
     """
 
     def __init__(self, start: Tensor, stop: Tensor) -> None:
@@ -312,7 +325,7 @@ class SwissRollEmbedding:
 
     def __call__(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D + 1)."""
-        first = torch.special.ndtr(points[..., :1].double())
+        first = _student_cdf(points[..., :1].double())
         t = self.start + (self.stop - self.start) * first
         rolled = torch.cat([t * t.cos(), t * t.sin()], dim=-1) / self.stop * 2
         return torch.cat([rolled.to(points.dtype), points[..., 1:]], dim=-1)
@@ -320,7 +333,7 @@ class SwissRollEmbedding:
     def inverse(self, points: Tensor) -> Tensor:
         """(B, N, D + 1) -> (B, N, D): t is the distance from the middle."""
         t = torch.linalg.vector_norm(points[..., :2].double(), dim=-1, keepdim=True) * self.stop / 2
-        first = torch.special.ndtri((t - self.start) / (self.stop - self.start))
+        first = _student_quantile((t - self.start) / (self.stop - self.start))
         return torch.cat([first.to(points.dtype), points[..., 2:]], dim=-1)
 
 
@@ -387,7 +400,7 @@ _MAPS: dict[str, Callable[[int, Streams], SideWarp]] = {
     "sinh_arcsinh": SinhArcsinh.draw,
     "power": SignedPower.draw,
     "wiggly": Wiggly.draw,
-    "cdf": NormalCdf.draw,
+    "cdf": StudentCdf.draw,
     "spiral": RandomSpiral.draw,
     "coupling": AdditiveCoupling.draw,
     "swiss_roll": SwissRollEmbedding.draw,
@@ -414,7 +427,12 @@ RECIPES: dict[str, tuple[str, ...]] = {
 
 
 def applicable_recipes(dim: int, embed: bool) -> set[str]:
-    """Recipes for a side of `dim` coordinates; with `embed` those, too, whose embedding ends there."""
+    """Recipes that can be seen on a side of `dim` coordinates; with `embed` those, too, whose embedding ends there.
+
+    None on one coordinate: ranks do not see monotone maps, and there is nothing to mix.
+    """
+    if dim == 1:
+        return set()
     return {
         name
         for name in RECIPES

@@ -11,7 +11,9 @@ from torch import Tensor
 from data_gen.meta_distribution import MetaDistribution, draw_joint
 from data_gen.streams import Streams, structure_generator
 
-__all__ = ["Batch", "generate_batch", "stream"]
+__all__ = ["STREAM_VERSION", "Batch", "generate_batch", "stream"]
+
+STREAM_VERSION = 1  # to be raised with every change after which some law draws other numbers from the same seed
 
 
 @dataclass(frozen=True)

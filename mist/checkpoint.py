@@ -31,7 +31,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: candidates for discrete and mixed pairs widened two layers
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
 
 # What config.json holds, and nothing else. In `extra`, free otherwise, "preliminary" and "trained_on_categories" count.

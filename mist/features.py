@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mist.discrete import tied_share
 from mist.panel import CANDIDATES, DF_GRID, base_panel
 from mist.relations import hermite, kendall_correlation, relation_features
 from mist.scores import canonical_order, double_ranks, gaussian_scores
@@ -29,6 +30,7 @@ class FeatureConfig:
     num_expanded_pairs: int = 4  # of the scores and their second Hermite polynomial
     num_shifts: int = 8  # cyclic differences of the Kendall-type correlation
     num_informations: int = 12  # leading canonical informations at each ridge
+    ties: bool = False  # mark tied columns and offer candidates for discrete pairs: for training mixes that hold some
 
     def __post_init__(self) -> None:
         for name in ("num_canonical_pairs", "num_expanded_pairs", "num_shifts", "num_informations"):
@@ -152,12 +154,12 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     same_side = sides.unsqueeze(-1) == sides
     groups = torch.cat([_groups(groups_x, dim_x, device), _groups(groups_y, dim_y, device)])
     same_group = (groups.unsqueeze(-1) == groups) & (groups > 0) & same_side
-    tied = torch.zeros(x.shape[0], dim, dtype=torch.bool, device=device)  # the slot; no family with ties is trained yet
+    tied = tied_share(ranks).sqrt() if config.ties else torch.zeros_like(scores[..., 0])  # (B, D)
     relations = relation_features(
         gram, cubic, scale_second, scale_third, kendall, same_side, same_group, tied, num_points
     )
 
-    panel = base_panel(scores, ranks, correlation, kendall, dim_x)
+    panel = base_panel(scores, ranks, correlation, kendall, dim_x, ties=config.ties)
     xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
     u, v = _canonical_pairs(xx, yy, xy, scores32[:, :dim_x], scores32[:, dim_x:dim], 0.05, config.num_canonical_pairs)
     in_x, in_y = _expanded_index(0, dim_x, dim, device), _expanded_index(dim_x, dim, dim, device)
@@ -209,7 +211,7 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
             panel.df_weights,
             panel.radial.unsqueeze(-1),
             (panel.radial * math.sqrt(num_points)).clamp(-12, 12).unsqueeze(-1) / 4,
-            tied.double().mean(-1, keepdim=True),
+            torch.maximum(tied[:, :dim_x].mean(-1), tied[:, dim_x:].mean(-1)).unsqueeze(-1),
             informations,
             *_symmetric(_spectrum(xx), _spectrum(yy)),
             *maxima,

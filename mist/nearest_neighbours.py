@@ -1,4 +1,4 @@
-"""The KSG estimator of mutual information, for the base panel where the dimension is small."""
+"""Nearest-neighbour estimators of mutual information, for the base panel where the dimension is small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-__all__ = ["ksg_mutual_information"]
+from mist.discrete import Levels
+
+__all__ = ["ksg_mutual_information", "ross_mutual_information"]
 
 _CHUNK = 1 << 24  # distances held at once on an accelerator
 _MOST_PAIRED = 20_000  # points past which an accelerator, too, leaves it to the tree
@@ -60,3 +62,54 @@ def _counts_by_pairs(x: Tensor, y: Tensor, num_neighbours: int) -> tuple[Tensor,
         for out, distance in zip(counts, distances, strict=True):
             out.append(((distance < radius * _INSIDE).sum(-1) - 1).clamp(min=0))
     return torch.cat(counts[0], -1), torch.cat(counts[1], -1)
+
+
+def ross_mutual_information(levels: Levels, values: Tensor, which: Tensor, num_neighbours: int = 3) -> Tensor:
+    """MI of a discrete side with a continuous one (Ross 2014, Eq. 2), nats, (B,) float64.
+
+    levels of the discrete side (B, N), values (B, D, N) of the other; which (B,) says for which data sets it is wanted,
+    0 elsewhere. Maximum norms. Levels of one point are left out. Neighbours at exactly the radius count on both sides
+    of the difference, so that ties of the values make no information (after Gao et al. 2017).
+    """
+    by_tree = values.device.type == "cpu" or values.shape[-1] > _MOST_PAIRED
+    within, near = (_level_counts_by_tree if by_tree else _level_counts_by_pairs)(levels, values, which, num_neighbours)
+    kept = levels.size > 1
+    terms = torch.special.digamma(near.double()) - torch.special.digamma(within.double())
+    terms = torch.where(kept, terms - torch.special.digamma(levels.size.double()), 0.0)
+    num_kept = kept.sum(-1).clamp(min=1).double()
+    return torch.where(which & kept.any(-1), torch.special.digamma(num_kept) + terms.sum(-1) / num_kept, 0.0)
+
+
+def _level_counts_by_tree(levels: Levels, values: Tensor, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Per point: others of any level, and of its own, no further than the `most`-th nearest of its own level."""
+    index, size, sides = levels.index.cpu().numpy(), levels.size.cpu().numpy(), values.mT.double().cpu().numpy()
+    within, near = np.ones_like(size), np.ones_like(size)
+    for i in which.nonzero().flatten().tolist():
+        kept = size[i] > 1
+        if not kept.any():
+            continue
+        side, own = sides[i][kept], size[i][kept]
+        far = 4 * np.abs(side).max() + 1  # further apart than any two points of a level
+        joint = np.concatenate([side, far * index[i][kept][:, None]], axis=1)
+        tree = cKDTree(joint)
+        distance = tree.query(joint, k=np.arange(2, most + 2), p=np.inf)[0]
+        radius = np.take_along_axis(distance, np.minimum(own - 1, most)[:, None] - 1, axis=1)[:, 0] / _INSIDE
+        near[i, kept] = tree.query_ball_point(joint, radius, p=np.inf, return_length=True) - 1
+        within[i, kept] = _counts_within(side, radius)
+    return torch.from_numpy(within).to(values.device), torch.from_numpy(near).to(values.device)
+
+
+def _level_counts_by_pairs(levels: Levels, values: Tensor, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    batch, _, num_points = values.shape
+    step = max(1, _CHUNK // (batch * num_points))
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for start in range(0, num_points, step):
+        rows = slice(start, start + step)
+        distance = (values.double()[..., rows, None] - values.double()[..., None, :]).abs().amax(1)  # (B, step, N)
+        distance = distance.masked_fill((levels.size == 1).unsqueeze(-2), torch.inf)
+        own = distance.masked_fill(levels.index[:, rows, None] != levels.index[:, None, :], torch.inf)
+        nearest = own.topk(min(most + 1, num_points), largest=False).values
+        radius = nearest.gather(-1, (levels.size[:, rows] - 1).clamp(1, most).unsqueeze(-1)) / _INSIDE
+        for out, distances in zip(found, (distance, own), strict=True):
+            out.append(((distances <= radius).sum(-1) - 1).clamp(min=1))
+    return torch.cat(found[0], -1), torch.cat(found[1], -1)

@@ -287,17 +287,28 @@ class QuantileHead(nn.Module):
             self.remainder.bias[2:] = torch.special.expm1(steps).log().float()  # softplus⁻¹: a normal law to start
 
     def forward(self, hidden: Tensor, additive: Tensor, features: Features) -> Tensor:
-        hidden = self.trunk(hidden)
-        logits = self.weights(hidden).float().masked_fill(~features.candidate_mask, -torch.inf)
+        return self.spread_out(*self.parts(hidden, additive, features))
+
+    def parts(
+        self, hidden: Tensor, additive: Tensor, features: Features
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Trunk (B, W), centre (B, 1), relative floor (B, 1), logarithm of the spread (B, 1), increments (B, Q)."""
+        trunk = self.trunk(hidden)
+        logits = self.weights(trunk).float().masked_fill(~features.candidate_mask, -torch.inf)
         base = (logits.softmax(-1) * features.candidates).sum(-1) + additive
         base = 0.5 * (base + (base.square() + 1e-4).sqrt())  # softly positive
-        scale, offset, increments = self.remainder(hidden).float().split([1, 1, self.remainder.out_features - 2], -1)
+        scale, offset, increments = self.remainder(trunk).float().split([1, 1, self.remainder.out_features - 2], -1)
         relative = (features.floor.clamp(min=1e-6) / (base + OFFSET)).clamp(max=3).unsqueeze(-1)
-        spread = (5 * torch.tanh(scale / 5)).exp()
         steps = functional.softplus(increments).cumsum(-1)
         steps = functional.pad(steps, (1, 0))
         steps = steps - steps[..., steps.shape[-1] // 2].unsqueeze(-1)
-        return (compress(base).unsqueeze(-1) + relative * (offset + spread * steps)).clamp(max=_MAX_COMPRESSED)
+        return trunk, compress(base).unsqueeze(-1) + relative * offset, relative, scale, steps
+
+    @staticmethod
+    def spread_out(_trunk: Tensor, centre: Tensor, relative: Tensor, scale: Tensor, steps: Tensor) -> Tensor:
+        """Quantiles on the compressed scale (B, Q) from the head's parts."""
+        spread = (5 * torch.tanh(scale / 5)).exp()
+        return (centre + relative * spread * steps).clamp(max=_MAX_COMPRESSED)
 
 
 class MISTNetwork(nn.Module):
@@ -330,11 +341,17 @@ class MISTNetwork(nn.Module):
 
     def forward_features(self, features: Features) -> Tensor:
         """Quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q)."""
+        return self.head(*self._hidden(features), features)
+
+    def head_parts(self, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What the head makes its quantiles of: `QuantileHead.parts`."""
+        return self.head.parts(*self._hidden(features), features)
+
+    def _hidden(self, features: Features) -> tuple[Tensor, Tensor]:
         summary = self.embed_summary(features.summary)
         points = self.points(features.points)
         coordinates, additive = self.coordinates(features.relations, summary, features.dim_x)
-        hidden = torch.cat([summary, points.to(summary.dtype), coordinates.to(summary.dtype)], dim=-1)
-        return self.head(hidden, additive, features)
+        return torch.cat([summary, points.to(summary.dtype), coordinates.to(summary.dtype)], dim=-1), additive
 
     def forward(self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None) -> Tensor:
         """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mist.nearest_neighbours import ksg_mutual_information
+from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
+from mist.nearest_neighbours import ksg_mutual_information, ross_mutual_information
 from mist.scores import student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "gaussian_bias", "student_t_excess"]
@@ -35,6 +36,9 @@ CANDIDATES = (
     "all_pairs_debiased",
     "radial",
     "ksg",
+    "plug_in",
+    "miller_madow",
+    "ross",
 )
 _SINGULAR = 3e-7  # standard deviation of a coordinate given others (unit variance) that rounding can make up
 _EXCLUDED = -1.0  # value of a candidate that is undefined; never read, its weight is masked
@@ -167,11 +171,27 @@ def _sparse_sums(cross: Tensor, kendall: Tensor, num_points: int) -> list[Tensor
     return [best(squared), best(thresholded), best(kendall.square()), mutual_best, everything]
 
 
-def base_panel(scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tensor, dim_x: int) -> Panel:
+def _discrete_candidates(scores: Tensor, ranks: Tensor, dim_x: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Plug-in and Miller-Madow for two discrete sides and Ross for a discrete and a continuous one, with masks."""
+    x, y = side_levels(ranks[:, :dim_x]), side_levels(ranks[:, dim_x:])
+    joint = joint_levels(x, y)
+    both, mixed_x, mixed_y = x.discrete & y.discrete, x.discrete & ~y.discrete, y.discrete & ~x.discrete
+    ross = torch.zeros_like(scores[:, 0, 0])
+    defined = torch.zeros_like(both)
+    for levels, values, which in ((x, scores[:, dim_x:], mixed_x), (y, scores[:, :dim_x], mixed_y)):
+        if values.shape[1] < KSG_MAX_DIM and bool(which.any()):  # one glance costs less than a search
+            ross = ross + ross_mutual_information(levels, values, which)
+            defined = defined | which
+    return [plug_in(x, y, joint), miller_madow(x, y, joint), ross], [both, both, defined]
+
+
+def base_panel(
+    scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tensor, dim_x: int, *, ties: bool = False
+) -> Panel:
     """All candidates of one batch.
 
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
-    robust correlation.
+    robust correlation; without `ties` the candidates for discrete and mixed pairs are masked.
     """
     batch, dim, num_points = scores.shape
     dim_y = dim - dim_x
@@ -199,6 +219,10 @@ def base_panel(scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tens
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
+    if ties:
+        discrete, discrete_masks = _discrete_candidates(scores, ranks, dim_x)
+    else:
+        discrete, discrete_masks = [torch.zeros_like(radial)] * 3, [~every] * 3
 
     debiasable = every if regular else ~every
     values = [
@@ -213,6 +237,7 @@ def base_panel(scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tens
         *sparse,
         _information(radial.square()),
         ksg,
+        *discrete,
     ]
     masks = [
         every,
@@ -226,6 +251,7 @@ def base_panel(scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tens
         *([every] * len(sparse)),
         every,
         every if dim <= KSG_MAX_DIM else ~every,
+        *discrete_masks,
     ]
     mask = torch.stack(masks, dim=-1)
     candidates = torch.where(mask, torch.stack(values, dim=-1).clamp(0, 100), 0.0)

@@ -82,8 +82,9 @@ def relation_features(
 
     gram (B, 2D, 2D) covariances of Hermite 1-2, cubic (B, 3D, D) those of Hermite 1-3 with Hermite 3, float64, of the
     polynomials that had standard deviations scale_second and scale_third (B, D, 1); kendall (B, D, D); masks same_side
-    and same_group (D, D), tied (B, D). What a Gaussian pair of the same r would show is subtracted, so that departures
-    stand out. Returns (B, K, D, D) float32, channels first: they are written contiguously and read by matrix products.
+    and same_group (D, D), tied (B, D) in [0, 1]. What a Gaussian pair of the same r would show is subtracted, so that
+    departures stand out. Returns (B, K, D, D) float32, channels first: they are written contiguously and read by
+    matrix products.
     """
     dim = kendall.shape[-1]
     kurtosis = _residual_kurtosis(gram[:, :dim, :dim], gram[:, dim:, dim:], cubic[:, :dim], scale_second, scale_third)
@@ -110,7 +111,7 @@ def relation_features(
         (c22 * noise).clamp(-12, 12) / 4,
         2 * _information(r),
         2 * _information(tau),
-        (tied.unsqueeze(-1) | tied.unsqueeze(-2)).float(),
+        torch.maximum(tied.unsqueeze(-1), tied.unsqueeze(-2)).float(),
         kurtosis,
         kurtosis.mT,
     ]

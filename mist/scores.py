@@ -9,7 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["argsort_last", "canonical_order", "double_ranks", "gaussian_scores", "score_table", "student_table", "take"]
+__all__ = [
+    "argsort_last",
+    "canonical_order",
+    "double_ranks",
+    "gaussian_scores",
+    "mix",
+    "score_table",
+    "student_table",
+    "take",
+]
 
 _MULTIPLIERS = (-7046029254386353131, -4658895280553007687)  # odd 64-bit constants of splitmix64 (Steele et al. 2014)
 
@@ -110,7 +119,8 @@ def gaussian_scores(ranks: Tensor) -> Tensor:
     return scores.div_((scores * scores).mean(-1, keepdim=True).sqrt_().clamp_(min=1e-12))
 
 
-def _mix(words: Tensor) -> Tensor:
+def mix(words: Tensor) -> Tensor:
+    """A hash of 64-bit integers (after Steele et al. 2014)."""
     for multiplier in _MULTIPLIERS:
         words = words * multiplier
         words = words ^ (words >> 29)
@@ -127,18 +137,18 @@ def canonical_order(ranks: Tensor) -> Tensor:
     """
     num_points = ranks.shape[-1]
     distance = torch.arange(num_points, device=ranks.device)  # of the double rank from the middle, N - 1 at the end
-    unsigned, signed = ((_mix(distance + salt) >> 24) & 0xFFFFFFFFFF for salt in (1, num_points + 1))
+    unsigned, signed = ((mix(distance + salt) >> 24) & 0xFFFFFFFFFF for salt in (1, num_points + 1))
     signed[0] = 0
     unsigned = torch.cat([unsigned.flip(0), unsigned[1:]])  # by double rank, even and odd about the middle
     signed = torch.cat([-signed.flip(0), signed[1:]])
     first = take(unsigned, ranks).sum(-2)  # (B, N)
     odd = take(signed, ranks)  # (B, D, N)
-    colour = _mix(first)
+    colour = mix(first)
     for _ in range(2):  # the second round sees the signs of the first: a balanced binary column hides them from it
         asymmetry = (odd * colour.unsqueeze(-2)).sum(-1, keepdim=True)  # (B, D, 1)
-        second = (odd * (asymmetry.sign() * _mix(asymmetry.abs()))).sum(-2)
-        colour = _mix(first ^ _mix(second))
+        second = (odd * (asymmetry.sign() * mix(asymmetry.abs()))).sum(-2)
+        colour = mix(first ^ mix(second))
     key = (first << 16) ^ (colour & 0xFFFF)
     order = argsort_last(key)
-    layout = argsort_last(_mix(torch.arange(1, num_points + 1, device=ranks.device)))
+    layout = argsort_last(mix(torch.arange(1, num_points + 1, device=ranks.device)))
     return order[..., layout]

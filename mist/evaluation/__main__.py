@@ -18,7 +18,7 @@ import mist
 from mist.errors import CheckpointError
 from mist.evaluation.prediction import Records, evaluate_network
 from mist.evaluation.report import format_false_alarms, format_table, write_report
-from mist.evaluation.suites import SUITES, Dataset, build_suite
+from mist.evaluation.suites import SUITES, Dataset, build_suite, read_shards
 from mist.evaluation.summary import Summary, summarise_cells
 
 __all__ = ["main"]
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, help="folder with mist_imd.npz, mist_oomd.npz, bmi40_10k.npz to read instead of drawing"
     )
+    parser.add_argument("--shards", type=Path, help="folder of a meta-dataset to evaluate on, too (2,000 data sets)")
     parser.add_argument("--num-datasets", type=int, help="data sets per suite (bmi-40: per n)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the suites that are drawn (default: 0)")
     parser.add_argument(
@@ -70,11 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not arguments.no_plots and importlib.util.find_spec("matplotlib") is None:
             raise ValueError("matplotlib is missing: pip install 'mist-mi[plot]', or pass --no-plots")
         estimator = mist.load(arguments.checkpoint)
-        chosen = arguments.suite or ["core"]
+        chosen = arguments.suite or ([] if arguments.shards else ["core"])
         suites = list(SUITES) if "all" in chosen else list(dict.fromkeys(chosen))
         parts = []
-        for name in suites:
-            datasets = build_suite(name, data=arguments.data, num_datasets=arguments.num_datasets, seed=arguments.seed)
+        for name in [*suites, *(["shards"] if arguments.shards else [])]:
+            if name == "shards":
+                datasets = read_shards(arguments.shards, arguments.num_datasets)
+            else:
+                datasets = build_suite(
+                    name, data=arguments.data, num_datasets=arguments.num_datasets, seed=arguments.seed
+                )
             records, seconds = _evaluate(estimator.network, datasets, not arguments.no_baselines)
             _print_suite(records, estimator.checkpoint.label, seconds)
             parts.append(records)

@@ -23,6 +23,7 @@ from data_gen.reference_tasks import (
     bmi_joint,
     draw_mist_joint,
 )
+from data_gen.shards import ShardedBatches
 
 __all__ = [
     "BMI_NUM_POINTS",
@@ -35,6 +36,7 @@ __all__ = [
     "mist_imd",
     "mist_oomd",
     "read_reference",
+    "read_shards",
 ]
 
 # Evaluation draws from seeds of its own: a training run with the same small number sees other data sets.
@@ -150,6 +152,21 @@ def independence(num_datasets: int = 400, seed: int = 0) -> list[Dataset]:
 def read_reference(path: str | Path, suite: str) -> list[Dataset]:
     """Data sets of a reference file. FileNotFoundError or ValueError where it is missing or damaged."""
     return [Dataset(suite, sample.label, sample.x, sample.y, sample.mi) for sample in read_reference_file(path)]
+
+
+def read_shards(folder: str | Path, num_datasets: int | None = None) -> list[Dataset]:
+    """The first data sets of a meta-dataset on disk, 2,000 by default. Errors as `data_gen.shards` has them; ValueError
+    where every label lies beyond the law's limit."""
+    most = 2000 if num_datasets is None else num_datasets
+    out: list[Dataset] = []
+    for batch in ShardedBatches(folder):
+        if len(out) >= most:
+            break
+        datasets = _unstack("shards", batch.family, batch.x, batch.y, batch.mi)
+        out += [data for data, weight in zip(datasets, batch.weight.tolist(), strict=True) if weight > 0]
+    if not out:
+        raise ValueError(f"got no data set of weight > 0 in {folder}, expected some; look at its max_mi")
+    return out[:most]
 
 
 SUITES: dict[str, Callable[..., list[Dataset]]] = {

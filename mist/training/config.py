@@ -23,6 +23,7 @@ class OptimizationConfig:
     decay_fraction: float = 1.0  # share of max_steps, at the end, in which the rate falls to 0
     gradient_clip: float = 1.0
     ema_decay: float = 0.998
+    calibration_datasets: int = 0  # fresh ones to refit the spread of the intervals on at the end; 0: leave it
     root_weight: float = 0.5  # weight of the pinball loss on the square-root scale beside the logarithmic one
 
 
@@ -61,6 +62,7 @@ class TrainingConfig:
     export_dir: str | None = None  # default: <output_dir>/checkpoint
     ckpt_path: str | None = None  # resume a run from its training state
     init_from: str | None = None  # start from the weights of an exported checkpoint folder
+    shards: str | None = None  # learn from a meta-dataset on disk, over and over; its law replaces meta_distribution
     preliminary: bool = True
     evaluation_datasets: int = 600
     model: NetworkConfig = field(default_factory=NetworkConfig)
@@ -68,6 +70,25 @@ class TrainingConfig:
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        if self.shards is None:
+            self._check_ties()
+
+    def with_law(self, law: MetaDistribution) -> TrainingConfig:
+        """The same run on another law, that of its shards."""
+        config = dataclasses.replace(self, meta_distribution=law)
+        config._check_ties()
+        return config
+
+    def _check_ties(self) -> None:
+        if self.model.features.ties and not self.meta_distribution.has_ties:
+            where = f"shards in {self.shards}" if self.shards else "a meta-distribution"
+            raise ValueError(
+                f"got model.features.ties=True and {where} without ties, expected some: a network cannot learn to read "
+                f"marks it never sees; choose {'other shards' if self.shards else 'another meta_distribution='}, or "
+                "model.features.ties=false"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:

@@ -1,9 +1,10 @@
-"""The stream of fresh data sets as a Lightning DataModule; its state is the index of the next batch."""
+"""Fresh data sets, or those of shards on disk, as a Lightning DataModule; its state is the index of the next batch."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from data_gen.meta_distribution import MetaDistribution
+from data_gen.shards import ShardedBatches
 from data_gen.stream import Batch, generate_batch, stream
 
 __all__ = ["StreamDataModule"]
@@ -40,6 +42,30 @@ class _Stream(IterableDataset[Item]):
         return map(_item, batches)
 
 
+class _Frozen(IterableDataset[Item]):
+    """Shards on disk over and over, in their order; batch k of the run is batch k modulo their number."""
+
+    def __init__(self, batches: ShardedBatches, start: int, rank: int, world_size: int) -> None:
+        self.batches, self.start, self.rank, self.world_size = batches, start, rank, world_size
+
+    def __iter__(self) -> Iterator[Item]:
+        worker = get_worker_info()
+        offset, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        for index in count(self.start + offset, step):
+            batch = self.batches[index % len(self.batches)]
+            yield {**_slice(_item(batch), self.rank, self.world_size), "index": index}
+
+
+def _slice(item: Item, rank: int, world_size: int) -> Item:
+    total = len(item["mi"])
+    if total % world_size:
+        raise ValueError(
+            f"got {world_size} processes for a batch of {total} data sets, expected a divisor; choose 1, 2, 4 or 8"
+        )
+    rows = slice(rank * total // world_size, (rank + 1) * total // world_size)
+    return {key: value[rows] if isinstance(value, torch.Tensor) else value for key, value in item.items()}
+
+
 class _FixedSet(Dataset[Item]):
     """The first `num_batches` batches of a stream, drawn again each time: the same numbers, no memory."""
 
@@ -54,7 +80,7 @@ class _FixedSet(Dataset[Item]):
 
 
 class StreamDataModule(LightningDataModule):
-    """Streams the meta-distribution; rank r of R gets slice r of every batch.
+    """Streams the meta-distribution, or reads `shards`; rank r of R gets slice r of every batch.
 
     `next_index` is stored in checkpoints: a resumed run starts at the batch after the last one it had learned from.
     """
@@ -68,6 +94,7 @@ class StreamDataModule(LightningDataModule):
         validation_batches: int,
         validation_datasets: int,
         num_workers: int = 0,
+        shards: ShardedBatches | None = None,
     ) -> None:
         super().__init__()
         if validation_datasets % 8:
@@ -80,14 +107,19 @@ class StreamDataModule(LightningDataModule):
         self.validation_batches = validation_batches
         self.validation_meta = dataclasses.replace(meta, datasets_per_batch=(validation_datasets, validation_datasets))
         self.num_workers = num_workers
+        self.shards = shards
         self.next_index = 0
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Endless; batches are made whole by the stream."""
-        data = _Stream(self.meta, self.seed, self.next_index, *self._ranks())
+        """Endless; batches are whole as they come."""
+        data: IterableDataset[Item]
+        if self.shards is not None:
+            data = _Frozen(self.shards, self.next_index, *self._ranks())
+        else:
+            data = _Stream(self.meta, self.seed, self.next_index, *self._ranks())
         return DataLoader(data, batch_size=None, num_workers=self.num_workers, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader[Item]:
@@ -95,15 +127,32 @@ class StreamDataModule(LightningDataModule):
         data = _FixedSet(self.validation_meta, self.validation_seed, self.validation_batches, *self._ranks())
         return DataLoader(data, batch_size=None, num_workers=0, generator=torch.Generator())
 
+    @property
+    def source(self) -> str:
+        """Where the data sets come from: the stream, or shards by their plan and number of batches."""
+        if self.shards is None:
+            return "stream"
+        return f"shards {self.shards.manifest['plan'][:16]} of {len(self.shards)} batches"
+
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands."""
-        return {"next_index": self.next_index, "seed": self.seed}
+        """Where the run stands, and the law of its data."""
+        return {
+            "next_index": self.next_index,
+            "seed": self.seed,
+            "source": self.source,
+            "meta_distribution": self.meta.to_dict(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the last batch learned from; the seed must be the run's."""
+        """Go on after the last batch learned from; the seed and the source must be the run's."""
         if state_dict["seed"] != self.seed:
             raise ValueError(
                 f"got seed={self.seed}, expected seed={state_dict['seed']} of the run being resumed; "
                 "resume with its seed, or start a new run from its weights with init_from="
+            )
+        if (source := state_dict.get("source", "stream")) != self.source:
+            raise ValueError(
+                f"got data from {self.source}, expected from {source} as in the run being resumed; "
+                "resume with its shards= (unchanged), or start a new run from its weights with init_from="
             )
         self.next_index = state_dict["next_index"]

@@ -16,19 +16,36 @@ from typing import Any
 
 import torch
 
+from data_gen.meta_distribution import MetaDistribution
 from mist.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from mist.evaluation import evaluate_network, format_table, summarise_cells
 from mist.evaluation.suites import core
 from mist.network import MISTNetwork
+from mist.training.calibration import recalibrate
 from mist.training.config import TrainingConfig
+from mist.training.data import StreamDataModule
 
-__all__ = ["evaluation_table", "export", "export_state", "main"]
+__all__ = ["calibrate", "evaluation_table", "export", "export_state", "main"]
 
 
 def evaluation_table(network: MISTNetwork, config: TrainingConfig) -> str:
     """The report on `evaluation_datasets` fresh data sets of the run's own meta-distribution."""
     datasets = core(config.evaluation_datasets, meta=config.meta_distribution)
     return format_table(summarise_cells(evaluate_network(network, datasets)))
+
+
+def calibrate(network: MISTNetwork, config: TrainingConfig) -> None:
+    """Refit the spread of the intervals, where the configuration says on how many data sets."""
+    optimization = config.optimization
+    if optimization.calibration_datasets:
+        loss = recalibrate(
+            network,
+            config.meta_distribution,
+            optimization.calibration_datasets,
+            seed=config.seed,
+            root_weight=optimization.root_weight,
+        )
+        print(f"calibrated on {optimization.calibration_datasets:,} data sets: loss {loss[0]:.5f} -> {loss[1]:.5f}")
 
 
 def export(
@@ -39,6 +56,7 @@ def export(
     steps: int,
     seconds: float,
     num_datasets: int,
+    source: str = "stream",
     evaluation: str = "",
 ) -> Path:
     """Write averaged weights as a checkpoint folder with lineage and card."""
@@ -56,6 +74,8 @@ def export(
         "seed": config.seed,
         "steps": steps,
         "date": date.today().isoformat(),
+        "source": source,
+        "calibration_datasets": config.optimization.calibration_datasets,
     }
     meta = config.meta_distribution
     return save_checkpoint(
@@ -74,9 +94,20 @@ def _card(config: TrainingConfig, network: MISTNetwork, lineage: dict[str, Any],
     parameters = sum(p.numel() for p in network.parameters())
     status = "**Preliminary**: a short run." if config.preliminary else "Trained to the end of its schedule."
     meta = json.dumps(config.meta_distribution.to_dict(), indent=2)
+    if lineage["source"] == "stream":
+        fresh, drawn = "fresh data sets", "Data sets drawn afresh at every step from this meta-distribution:"
+    else:
+        fresh, drawn = (
+            "data sets, repeats counted,",
+            f"The data sets of {lineage['source']}, over and over, of this law:",
+        )
+    calibration = config.optimization.calibration_datasets
+    if calibration:
+        status += f" The spread of its intervals was refitted on {calibration:,} fresh data sets of the same law."
     return f"""# {config.name}
 
-{status} {parameters:,} parameters; {lineage["num_datasets"]:,} fresh data sets in {lineage["hours"]:.2f} hours of
+{status}
+{parameters:,} parameters; {lineage["num_datasets"]:,} {fresh} in {lineage["hours"]:.2f} hours of
 training (whole lineage), seed {config.seed}, {lineage["steps"]:,} steps.
 
 ## Evaluation on its own families
@@ -87,7 +118,7 @@ training (whole lineage), seed {config.seed}, {lineage["steps"]:,} steps.
 
 ## Trained on
 
-Data sets drawn afresh at every step from this meta-distribution:
+{drawn}
 
 ```json
 {meta}
@@ -95,10 +126,11 @@ Data sets drawn afresh at every step from this meta-distribution:
 """
 
 
-def export_state(run: Path, folder: Path, *, preliminary: bool = True) -> Path:
+def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibration_datasets: int | None = None) -> Path:
     """Export the averaged weights of a run's last training state, finished or not.
 
-    Raises FileNotFoundError where the folder holds no run.
+    They are calibrated as the run's settings say, or on as many data sets as are given. Raises FileNotFoundError where
+    the folder holds no run.
     """
     state, settings = run / "state" / "last.ckpt", run / "hydra" / "config.yaml"
     for path in (state, settings):
@@ -111,12 +143,19 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True) -> Path:
     values.pop("logger", None)
     config = TrainingConfig.from_dict({str(key): value for key, value in values.items()})
     config = replace(config, preliminary=preliminary)
+    if calibration_datasets is not None:
+        optimization = replace(config.optimization, calibration_datasets=calibration_datasets)
+        config = replace(config, optimization=optimization)
     saved = torch.load(state, map_location="cpu", weights_only=True)
+    data = saved[StreamDataModule.__qualname__]
+    if config.shards is not None:
+        config = config.with_law(MetaDistribution.from_dict(data["meta_distribution"]))
     network = MISTNetwork(config.model)
     prefix = "network."
     weights = {key.removeprefix(prefix): v for key, v in saved["state_dict"].items() if key.startswith(prefix)}
     network.load_state_dict(weights)
     network.eval()
+    calibrate(network, config)
     counts = saved["lineage"]
     return export(
         network,
@@ -125,6 +164,7 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True) -> Path:
         steps=saved["global_step"],
         seconds=counts["seconds"],
         num_datasets=counts["num_datasets"],
+        source=data.get("source", "stream"),
         evaluation=evaluation_table(network, config),
     )
 
@@ -137,10 +177,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="output folder of the run, for example outputs/mist")
     parser.add_argument("folder", type=Path, nargs="?", help="where to write (default: RUN/checkpoint)")
     parser.add_argument("--final", action="store_true", help="do not call it preliminary")
+    parser.add_argument(
+        "--calibrate", type=int, help="data sets to refit the intervals on (default: the run's setting)"
+    )
     arguments = parser.parse_args(argv)
     try:
         folder = arguments.folder or arguments.run / "checkpoint"
-        print(f"exported {export_state(arguments.run, folder, preliminary=not arguments.final)}")
+        options = {"preliminary": not arguments.final, "calibration_datasets": arguments.calibrate}
+        print(f"exported {export_state(arguments.run, folder, **options)}")
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2

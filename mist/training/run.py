@@ -13,10 +13,11 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor,
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from data_gen.shards import ShardedBatches
 from mist.checkpoint import find_checkpoint, load_checkpoint
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
-from mist.training.export import evaluation_table, export
+from mist.training.export import calibrate, evaluation_table, export
 from mist.training.hardware import Hardware, detect
 from mist.training.module import EstimatorModule
 
@@ -93,6 +94,10 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     os.environ.setdefault("OMP_NUM_THREADS", str(hardware.threads))
     rank_zero_info(f"hardware: {hardware}")
     output = Path(config.output_dir)
+    shards = None
+    if config.shards is not None:
+        shards = ShardedBatches(config.shards)
+        config = config.with_law(shards.meta)
     data = StreamDataModule(
         config.meta_distribution,
         config.seed,
@@ -100,6 +105,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         validation_batches=config.validation.num_batches,
         validation_datasets=config.validation.datasets_per_batch,
         num_workers=config.trainer.num_workers,
+        shards=shards,
     )
     with torch.random.fork_rng(devices=[]):  # construction draws from the global state
         module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
@@ -119,11 +125,13 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     rate = module.num_datasets / max(module.seconds, 1e-9)
     print(f"trained on {module.num_datasets:,} data sets in {module.seconds:.0f} s: {rate:.0f} data sets/s")
     module.network.cpu().eval()
+    calibrate(module.network, config)
     folder = Path(config.export_dir or output / "checkpoint")
     counts: dict[str, Any] = {
         "steps": trainer.global_step,
         "seconds": module.seconds,
         "num_datasets": module.num_datasets,
+        "source": data.source,
     }
     # before the evaluation, so that no failure there loses the weights
     export(module.network, config, folder, **counts)

@@ -97,6 +97,8 @@ def test_two_bumps():
 def test_the_noise_rises_where_the_curve_is_too_steep():
     steep = curve(waves=[[1.0], [200.0], [0.0]])
     assert one(steep, 0.01).scale.item() > 0.3
+    rare = one(curve(steps=[[1.0], [0.997]]), 0.03)  # hardly any spread, all the reach
+    assert rare.scale.item() > 1 / 400 and 0.005 < rare.mutual_information.item() < 0.0204
     assert one(CASES["wave"], 0.3).scale.item() == pytest.approx(0.3 * math.sqrt(0.5 + 0.08), rel=0.1)
 
 

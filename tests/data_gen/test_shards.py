@@ -1,7 +1,9 @@
 """Meta-datasets on disk: they are the stream, survive kill -9 without duplicate or hole, and are never read torn."""
 
+import dataclasses
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,7 +26,7 @@ PLAN = Plan(META, seed=5, num_datasets=150, batches_per_shard=4)
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("meta-dataset")
     done = list(make_shards(PLAN, out))
-    assert done == list(range(PLAN.num_shards()))
+    assert done == list(range(PLAN.num_shards))
     return out
 
 
@@ -34,7 +36,7 @@ def files(folder):
 
 def test_batches_are_those_of_the_stream(made):
     batches = ShardedBatches(made)
-    assert len(batches) == PLAN.num_batches() and batches.meta == META
+    assert len(batches) == PLAN.num_batches and batches.meta == META
     for index, batch in enumerate(batches):
         expected = generate_batch(META, 5, index)
         assert batch.index == index and batch.family == expected.family
@@ -72,7 +74,7 @@ def test_a_shard_made_alone_is_the_same_file(made, tmp_path):
 
 
 def test_many_machines_make_one_set(made, tmp_path):
-    last = PLAN.num_shards()
+    last = PLAN.num_shards
     assert list(make_shards(PLAN, tmp_path, shards=range(0, last, 2))) == list(range(0, last, 2))
     assert missing_shards(PLAN, tmp_path) == list(range(1, last, 2)) and not (tmp_path / MANIFEST).exists()
     with pytest.raises(FileNotFoundError, match="shards missing in .* first 1, expected all"):
@@ -88,7 +90,7 @@ def test_many_machines_make_one_set(made, tmp_path):
 
 @pytest.mark.slow
 def test_processes_change_nothing(made, tmp_path):
-    assert sorted(make_shards(PLAN, tmp_path, processes=2)) == list(range(PLAN.num_shards()))
+    assert sorted(make_shards(PLAN, tmp_path, processes=2)) == list(range(PLAN.num_shards))
     assert files(tmp_path) == files(made)
 
 
@@ -117,7 +119,9 @@ def test_killed_and_resumed_without_duplicate_or_hole(tmp_path, repository):
         process.wait()
         done += process.stdout.readlines()
     assert not (out / MANIFEST).exists() and len(set(done)) == len(done) >= 12
-    (out / ".shard-000040.safetensors.4194999.tmp").write_bytes(b"left behind by a dead process")
+    for orphan in [*out.glob(".*.tmp"), out / ".shard-000040.safetensors.0123.tmp"]:
+        orphan.write_bytes(b"left behind by a dead process")
+        os.utime(orphan, (0, 0))
     plan = Plan(META, seed=5, num_datasets=3000, batches_per_shard=4)
     list(make_shards(plan, out))
     list(make_shards(plan, tmp_path / "whole"))
@@ -142,9 +146,25 @@ def test_two_plans_never_mix(made, tmp_path):
     with pytest.raises(ValueError, match="made for another meta-distribution, seed or shard size"):
         list(make_shards(other, tmp_path))
     longer = Plan(META, seed=5, num_datasets=300, batches_per_shard=4)  # more of the same is no other plan
+    list(make_shards(PLAN, tmp_path))
     list(make_shards(longer, tmp_path))
-    assert len(ShardedBatches(tmp_path)) == longer.num_batches() > PLAN.num_batches()
+    assert len(ShardedBatches(tmp_path)) == longer.num_batches > PLAN.num_batches
     assert files(tmp_path)["shard-000000.safetensors"] == files(made)["shard-000000.safetensors"]
+
+
+def test_a_smaller_plan_does_not_cut_a_set_down(made):
+    with pytest.raises(ValueError, match="got num_datasets=20 for .*, which holds 1.. data sets of the same law"):
+        list(make_shards(Plan(META, seed=5, num_datasets=20, batches_per_shard=4), made))
+
+
+def test_the_digest_knows_what_the_stream_depends_on():
+    def digest(**changes):
+        return Plan(dataclasses.replace(META, **changes), seed=5, num_datasets=10).digest
+
+    forward, backward = {"additive": 1, "student": 2.0}, {"student": 2.0, "additive": 1.0}
+    assert digest(families=forward) != digest(families=backward)  # drawn in their order
+    assert digest(families=forward) == digest(families={"additive": 1.0, "student": 2})
+    assert digest(max_mi=9.0) != digest()
 
 
 def test_an_unknown_format_is_refused(made, tmp_path):

@@ -11,7 +11,7 @@ from mist.panel import CANDIDATES
 from mist.relations import NUM_RELATIONS
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
-CONFIG = FeatureConfig()
+CONFIG = FeatureConfig(ties=True)
 
 
 def data(kind: str, num_points: int, dim_x: int, dim_y: int, num_datasets: int = 4) -> tuple[Tensor, Tensor]:
@@ -24,8 +24,10 @@ def data(kind: str, num_points: int, dim_x: int, dim_y: int, num_datasets: int =
         x, y = (2 * x).round(), (2 * y).round()
     if kind == "binary":
         x, y = (x > x.median(1, keepdim=True).values).double(), (y > 0).double()
+    if kind == "mixed":
+        x = (x > x.median(1, keepdim=True).values).double()
     for side in (x, y):
-        side[:, 0], side[:, 1] = (0, 1) if kind == "binary" else (-3, 3)
+        side[:, 0], side[:, 1] = (0, 1) if kind in ("binary", "mixed") else (-3, 3)
     return x, y
 
 
@@ -82,8 +84,37 @@ def test_float32_data_are_ranked_like_float64() -> None:
     assert torch.equal(extract_features(x.float(), y.float(), CONFIG).summary, extract_features(x, y, CONFIG).summary)
 
 
+class TestTies:
+    names = ("plug_in", "miller_madow", "ross")
+
+    def defined(self, x: Tensor, y: Tensor, config: FeatureConfig) -> list[bool]:
+        mask = extract_features(x, y, config).candidate_mask[:, [CANDIDATES.index(name) for name in self.names]]
+        assert (mask == mask[0]).all()
+        return mask[0].tolist()
+
+    def test_candidates_by_kind_of_pair(self) -> None:
+        (x, y), (a, b) = data("continuous", 60, 2, 1), data("binary", 60, 2, 1)
+        assert self.defined(a, b, CONFIG) == [True, True, False]
+        assert self.defined(a, y, CONFIG) == self.defined(x, b, CONFIG) == [False, False, True]
+        assert self.defined(x, y, CONFIG) == [False, False, False]
+        assert self.defined(data("continuous", 60, 4, 1)[0], b, CONFIG) == [False, False, False]  # too many dims
+
+    def test_networks_trained_without_ties_see_none(self) -> None:
+        x, y = data("binary", 60, 2, 1)
+        assert self.defined(x, y, FeatureConfig()) == [False, False, False]
+        assert not extract_features(x, y, FeatureConfig()).relations[:, 16].any()
+
+    def test_columns_are_marked_by_the_share_of_tied_pairs(self) -> None:
+        x, y = data("continuous", 60, 2, 1)
+        x[..., 1] = torch.arange(60) % 2
+        marks = extract_features(x, y, CONFIG).relations[0, 16]
+        share = (29 / 59) ** 0.5
+        expected = torch.tensor([[0, share, 0], [share, share, share], [0, share, 0]])
+        torch.testing.assert_close(marks, expected)
+
+
 SHAPES = [(4, 1, 1), (6, 3, 2), (10, 2, 3), (50, 1, 1), (40, 1, 2), (200, 5, 3), (60, 20, 30), (300, 6, 6)]
-symmetric = pytest.mark.parametrize("kind", ["continuous", "rounded", "binary"])
+symmetric = pytest.mark.parametrize("kind", ["continuous", "rounded", "binary", "mixed"])
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 
 

@@ -1,4 +1,4 @@
-"""KSG: the tree, all pairs, a brute-force witness and the Gaussian law agree."""
+"""KSG and Ross: the tree, all pairs, brute-force and other packages' witnesses and known laws agree."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.special import digamma
+from sklearn.feature_selection import mutual_info_classif
 from torch import Tensor
 
-from mist.nearest_neighbours import _counts_by_pairs, _counts_by_tree, ksg_mutual_information
+from mist.discrete import Levels, side_levels
+from mist.nearest_neighbours import (
+    _counts_by_pairs,
+    _counts_by_tree,
+    _level_counts_by_pairs,
+    _level_counts_by_tree,
+    ksg_mutual_information,
+    ross_mutual_information,
+)
 from mist.scores import double_ranks, gaussian_scores
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
@@ -85,3 +94,71 @@ def test_gaussian_mutual_information(rho: float, ranked: bool) -> None:
     found = ksg_mutual_information(x, y)
     truth = -0.5 * math.log(1 - rho**2)
     assert float(found.mean()) == pytest.approx(truth, abs=0.025)
+
+
+def classes(num_datasets: int, num_points: int, dim: int, shift: float) -> tuple[Levels, Tensor]:
+    """Two unequal classes and a rare third, whose normal values differ by `shift` in mean."""
+    label = (normal(num_datasets, 1, num_points, seed=2) > 0.3).double()
+    label[:, :, 0] = 2.0
+    return side_levels(double_ranks(label)), normal(num_datasets, dim, num_points) + shift * label
+
+
+EVERY = torch.ones(3, dtype=torch.bool)
+
+
+class TestRoss:
+    @pytest.mark.parametrize("num_neighbours", [1, 3])
+    @pytest.mark.parametrize("shift", [0.0, 1.5])
+    def test_equals_scikit_learn(self, num_neighbours: int, shift: float) -> None:
+        levels, values = classes(3, 150, 1, shift)
+        found = ross_mutual_information(levels, values, EVERY, num_neighbours)
+        for value, index, y in zip(found, levels.index.numpy(), values.numpy()):
+            [expected] = mutual_info_classif(y.T, index, n_neighbors=num_neighbours, random_state=0)
+            assert max(float(value), 0) == pytest.approx(expected, abs=1e-9)
+
+    @pytest.mark.parametrize("dim", [1, 2, 3])
+    @pytest.mark.parametrize("rounded", [False, True])
+    def test_tree_equals_all_pairs(self, dim: int, rounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mist.nearest_neighbours._CHUNK", 3 * 70 * 8)  # eight points at once
+        levels, values = classes(3, 70, dim, 1.0)
+        values = values.round() if rounded else values
+        trees, pairs = (f(levels, values, EVERY, 3) for f in (_level_counts_by_tree, _level_counts_by_pairs))
+        kept = levels.size > 1
+        assert all(torch.equal(a[kept], b[kept]) for a, b in zip(trees, pairs, strict=True))
+
+    def test_two_normal_classes(self) -> None:
+        """Two equally likely unit normals 2 apart: the mean of the sample's own log density ratio."""
+        label = (torch.arange(2000) % 2).double().expand(8, 1, -1)
+        values = normal(8, 1, 2000) + 2 * label
+        density = [torch.exp(-0.5 * (values - mean) ** 2) for mean in (0, 2)]
+        ratio = torch.where(label > 0, density[1], density[0]) / (0.5 * (density[0] + density[1]))
+        found = ross_mutual_information(side_levels(double_ranks(label)), values, torch.ones(8, dtype=torch.bool))
+        assert float((found - ratio.log().mean((1, 2))).abs().max()) < 0.03
+        assert float(found.mean()) == pytest.approx(float(ratio.log().mean()), abs=0.01)
+
+    @pytest.mark.parametrize("spread", [8.0, 40.0])
+    def test_ties_of_the_values_make_no_information(self, spread: float) -> None:
+        """Rounded values independent of the class: nothing, not the 0.15 nats of counting one side strictly."""
+        label = (torch.arange(200) % 2).double().expand(40, 1, -1)
+        values = (spread * normal(40, 1, 200)).round()
+        found = ross_mutual_information(side_levels(double_ranks(label)), values, torch.ones(40, dtype=torch.bool))
+        assert abs(float(found.mean())) < 0.05
+
+    def test_values_that_tie_within_their_levels(self) -> None:
+        """A variable of three levels against itself: log 3 up to the digammas of n and n/3."""
+        label = (torch.arange(90) % 3).double().view(1, 1, -1)
+        found = ross_mutual_information(side_levels(double_ranks(label)), label, EVERY[:1])
+        assert float(found) == pytest.approx(digamma(90) - digamma(30), abs=1e-9)
+
+    def test_only_where_it_is_wanted(self) -> None:
+        levels, values = classes(3, 60, 1, 1.0)
+        which = torch.tensor([True, False, True])
+        found = ross_mutual_information(levels, values, which)
+        assert found[1] == 0 and torch.equal(found[which], ross_mutual_information(levels, values, EVERY)[which])
+
+    def test_levels_of_one_point_each(self) -> None:
+        values = normal(3, 1, 20)
+        assert torch.equal(
+            ross_mutual_information(side_levels(double_ranks(values)), values, EVERY),
+            torch.zeros(3, dtype=torch.float64),
+        )

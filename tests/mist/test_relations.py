@@ -131,14 +131,13 @@ def test_group_marks() -> None:
     assert torch.equal(group.bool(), expected)
 
 
-def test_a_pair_is_flagged_where_either_column_is_tied() -> None:
+def test_a_pair_is_marked_by_the_more_tied_of_its_columns() -> None:
     gram, cubic, tau = torch.zeros(1, 6, 6), torch.zeros(1, 9, 3), torch.zeros(1, 3, 3)
     scale = torch.ones(1, 3, 1)
     mask = torch.ones(3, 3, dtype=torch.bool)
-    flags = relation_features(gram, cubic, scale, scale, tau, mask, mask, torch.tensor([[False, False, True]]), 30)[
-        0, 16
-    ]
-    assert flags.tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 1]]
+    tied = torch.tensor([[0.0, 0.25, 1.0]])
+    marks = relation_features(gram, cubic, scale, scale, tau, mask, mask, tied, 30)[0, 16]
+    assert marks.tolist() == [[0, 0.25, 1], [0.25, 0.25, 1], [1, 1, 1]]
 
 
 @pytest.mark.parametrize("kind", ["continuous", "rounded"])
@@ -156,5 +155,5 @@ def test_perfect_correlation_is_finite() -> None:
     ones, scale = torch.ones(1, 2, 2), torch.ones(1, 2, 1, dtype=torch.float64)
     gram, cubic = torch.ones(1, 4, 4, dtype=torch.float64), torch.ones(1, 6, 2, dtype=torch.float64)
     mask = torch.ones(2, 2, dtype=torch.bool)
-    tied = torch.zeros(1, 2, dtype=torch.bool)
+    tied = torch.zeros(1, 2)
     assert relation_features(gram, cubic, scale, scale, ones, mask, mask, tied, 50).isfinite().all()

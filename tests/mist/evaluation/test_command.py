@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from data_gen import MetaDistribution
+from data_gen.shards import Plan, make_shards
 from mist.evaluation.__main__ import main
 from mist.evaluation.latency import format_latency, median_seconds, small_sample
 
@@ -34,6 +36,19 @@ def test_the_two_mist_suites_are_also_pooled(tiny_checkpoint, tmp_path, capsys):
     out = capsys.readouterr().out
     pooled = out[out.index("mist-imd + mist-oomd") :]
     assert "1040" in pooled.splitlines()[2]
+
+
+def test_shards_on_disk_are_a_suite(tiny_checkpoint, tmp_path, capsys):
+    meta = MetaDistribution(num_points=(10, 40), max_num_points=40, max_dim=4, dims=(1, 4), datasets_per_batch=(8, 8))
+    list(make_shards(Plan(meta, seed=0, num_datasets=40, batches_per_shard=2), tmp_path / "set"))
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--no-plots", "--shards"]
+    report = ["--num-datasets", "24", "--out", str(tmp_path / "report")]
+    assert main([*arguments, str(tmp_path / "set"), *report]) == 0
+    assert "24 data sets" in capsys.readouterr().out
+    rows = (tmp_path / "report" / "datasets.csv").read_text().splitlines()
+    assert len(rows) == 25 and rows[1].startswith("shards,")
+    assert main([*arguments, str(tmp_path)]) == 2
+    assert "expected a finished meta-dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

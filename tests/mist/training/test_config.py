@@ -100,9 +100,23 @@ def test_unknown_keys_are_refused(values: dict[str, Any], message: str) -> None:
 
 def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
-    config = TrainingConfig(init_from=str(tiny_checkpoint), output_dir=str(tmp_path))
+    config = TrainingConfig(
+        init_from=str(tiny_checkpoint),
+        output_dir=str(tmp_path),
+        model=NetworkConfig(trunk_width=64),
+        trainer=TrainerConfig(max_steps=1, processes=1),
+    )
     try:
         with pytest.raises(ValueError, match="choose the model= of the parent"):
             train(config, {"kind": "none"})
     finally:
         torch.set_num_threads(threads)
+
+
+def test_marks_of_ties_need_a_law_that_draws_some() -> None:
+    with pytest.raises(ValueError, match=r"got model.features.ties=True and a meta-distribution without ties"):
+        built("model.features.ties=true")
+    assert built("experiment=broad").model.features.ties
+    late = TrainingConfig.from_dict({"shards": "data/broad", "model": {"features": {"ties": True}}})
+    with pytest.raises(ValueError, match="shards in data/broad without ties, expected some: .* choose other shards"):
+        late.with_law(MetaDistribution())

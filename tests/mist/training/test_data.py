@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from data_gen.meta_distribution import MetaDistribution
+from data_gen.shards import Plan, ShardedBatches, make_shards
 from data_gen.stream import generate_batch
 from mist.training.data import StreamDataModule
 
@@ -95,3 +97,48 @@ def test_a_run_is_resumed_with_its_own_seed() -> None:
     message = "got seed=4, expected seed=3 of the run being resumed; resume with its seed, or .* init_from="
     with pytest.raises(ValueError, match=message):
         module(seed=4).load_state_dict(module(seed=3).state_dict())
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardedBatches:
+    out = tmp_path_factory.mktemp("shards")
+    list(make_shards(Plan(META, seed=3, num_datasets=60, batches_per_shard=2), out))
+    return ShardedBatches(out)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shards_are_read_over_and_over(shards: ShardedBatches, num_workers: int) -> None:
+    total = len(shards)
+    found = training(module(shards=shards, num_workers=num_workers), total + 2)
+    assert_equal(found[:total], training(module(), total))  # the stream of the same seed
+    assert [batch["index"] for batch in found] == list(range(total + 2))
+    assert torch.equal(found[total]["x"], found[0]["x"]) and torch.equal(found[total + 1]["mi"], found[1]["mi"])
+    resumed = module(shards=shards)
+    resumed.next_index = total - 1
+    assert_equal(training(resumed, 3), found[total - 1 : total + 2])
+
+
+def test_ranks_share_the_batches_of_shards(shards: ShardedBatches) -> None:
+    whole = training(module(), 3)
+    slices = [training(module(shards=shards, rank=rank, world_size=4), 3) for rank in range(4)]
+    for index, batch in enumerate(whole):
+        for key in ("x", "y", "mi", "weight"):
+            assert torch.equal(torch.cat([rank[index][key] for rank in slices]), batch[key])
+    with pytest.raises(ValueError, match="got 3 processes for a batch of .* data sets, expected a divisor"):
+        training(module(shards=shards, rank=0, world_size=3), 1)
+
+
+def test_a_run_is_resumed_on_its_own_data(shards: ShardedBatches, tmp_path: Path) -> None:
+    """Neither the stream in place of shards, nor other shards, nor more of them."""
+    state = module(shards=shards).state_dict()
+    module(shards=shards).load_state_dict(state)
+    list(make_shards(Plan(META, seed=3, num_datasets=90, batches_per_shard=2), tmp_path))
+    for other in (module(), module(shards=ShardedBatches(tmp_path))):
+        with pytest.raises(
+            ValueError, match="expected from shards .* as in the run being resumed; resume with its sha"
+        ):
+            other.load_state_dict(state)
+    old = {"next_index": 3, "seed": 3}  # states of before there were shards
+    module().load_state_dict(old)
+    with pytest.raises(ValueError, match="expected from stream as in the run being resumed"):
+        module(shards=shards).load_state_dict(old)

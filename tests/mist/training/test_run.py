@@ -15,7 +15,10 @@ import pytest
 import torch
 
 import mist
+from data_gen import MetaDistribution
+from data_gen.shards import Plan, make_shards
 from mist.checkpoint import load_checkpoint
+from mist.training.export import main as export
 
 pytestmark = pytest.mark.slow
 
@@ -155,3 +158,18 @@ def test_fine_tuning_from_a_checkpoint_keeps_its_lineage(repository: Path, tmp_p
     run(repository, tmp_path / "child", *SHORT, "trainer.max_steps=2", f"init_from={reference / 'checkpoint'}")
     lineage = load_checkpoint(tmp_path / "child" / "checkpoint").config["lineage"]
     assert lineage["parents"] == [parent.sha256] and lineage["num_datasets"] == 32 + 16
+
+
+def test_learns_from_shards(repository: Path, reference: Path, tmp_path: Path) -> None:
+    """The batches of the stream from disk give the weights of the stream, and the checkpoint names the shards' law."""
+    expected = load_checkpoint(reference / "checkpoint")
+    meta = MetaDistribution.from_dict(expected.config["meta_distribution"])
+    list(make_shards(Plan(meta, seed=0, num_datasets=40), tmp_path / "set"))
+    run(repository, tmp_path / "run", *SHORT, f"shards={tmp_path / 'set'}", "meta_distribution.max_mi=9")
+    assert_same_weights(tmp_path / "run", reference, tolerance=1e-6)
+    assert export([str(tmp_path / "run"), str(tmp_path / "later")]) == 0
+    for folder in (tmp_path / "run" / "checkpoint", tmp_path / "later"):
+        found = load_checkpoint(folder)
+        assert found.config["meta_distribution"] == expected.config["meta_distribution"]
+        assert found.config["lineage"]["source"].startswith("shards ")
+        assert "repeats counted" in (folder / "CARD.md").read_text(encoding="utf-8")

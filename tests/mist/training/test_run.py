@@ -34,6 +34,7 @@ SHORT = (
     "trainer.processes=1",
     "optimization.decay_fraction=0",
     "optimization.warmup_steps=0",
+    "optimization.calibration_datasets=0",
     "meta_distribution.num_points=[10,60]",
     "meta_distribution.dims=[2,4]",
     "meta_distribution.datasets_per_batch=[8,8]",
@@ -92,6 +93,7 @@ def test_smoke_experiment(repository: Path, tmp_path: Path) -> None:
     estimator = mist.load(tmp_path / "smoke" / "checkpoint", device="cpu")
     assert estimator.name == "smoke" and estimator.checkpoint.preliminary
     assert "hardware: " in done.stderr + done.stdout and "data sets/s" in done.stdout and "exported " in done.stdout
+    assert "calibrated on 256 data sets: loss" in done.stdout
     table = [line for line in done.stdout.splitlines() if "MAE of median" in line]
     assert table, done.stdout
     lineage = estimator.config["lineage"]

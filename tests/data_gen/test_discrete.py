@@ -142,7 +142,7 @@ class TestClasses:
 
 
 class TestGammaPoisson:
-    @pytest.mark.parametrize(("shape", "exposure"), [(0.6, 0.5), (2.0, 3.0), (5.0, 20.0)])
+    @pytest.mark.parametrize(("shape", "exposure"), [(0.6, 0.5), (2.0, 3.0), (5.0, 10.0)])
     def test_label_against_quadrature_over_the_rate(self, shape, exposure):
         """H(X) - E H(Poisson(exposure·Y)), the entropies by summing scipy's laws."""
         counts = np.arange(1500)

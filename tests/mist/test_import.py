@@ -75,7 +75,8 @@ def test_core_imports_training_and_evaluation_only_when_called(repository: Path)
 
 def test_data_gen_never_imports_mist_or_lightning(repository: Path) -> None:
     for path in modules(repository / "data_gen"):
-        assert not roots(path) & {"mist", "lightning", "pytorch_lightning", "hydra", "wandb"}, path
+        found = roots(path) & {"mist", "lightning", "pytorch_lightning", "hydra", "wandb"}
+        assert not found or (path.name == "__main__.py" and found == {"hydra"}), path  # the command composes settings
 
 
 def test_normflows_is_imported_in_one_module(repository: Path) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_gen.comparison import compare_bmi, compare_mist, format_comparison
 from data_gen.meta_distribution import MetaDistribution
@@ -114,7 +115,7 @@ def _make(words: list[str]) -> int:
     return 0
 
 
-def make_from_settings(values: dict[str, object]) -> None:
+def make_from_settings(values: Mapping[str, Any]) -> None:
     """Make the shards that plain settings ask for, with a progress bar; ValueError for unknown keys."""
     from tqdm import tqdm
 
@@ -124,14 +125,14 @@ def make_from_settings(values: dict[str, object]) -> None:
     if unknown := set(values) - known:
         raise ValueError(f"got unknown settings {sorted(unknown)}, expected some of {sorted(known)}")
     plan = Plan(
-        MetaDistribution.from_dict(values["meta_distribution"]),  # type: ignore[arg-type]
-        seed=int(values["seed"]),  # type: ignore[call-overload]
-        num_datasets=int(values["num_datasets"]),  # type: ignore[call-overload]
-        batches_per_shard=int(values["batches_per_shard"]),  # type: ignore[call-overload]
+        MetaDistribution.from_dict(values["meta_distribution"]),
+        seed=int(values["seed"]),
+        num_datasets=int(values["num_datasets"]),
+        batches_per_shard=int(values["batches_per_shard"]),
     )
-    out, shard = Path(str(values["out"])), values["shard"]
-    wanted = None if shard is None else [int(str(shard))]
-    processes = os.cpu_count() or 1 if values["processes"] == "auto" else int(str(values["processes"]))
+    out, shard = Path(values["out"]), values["shard"]
+    wanted = None if shard is None else [int(shard)]
+    processes = os.cpu_count() or 1 if values["processes"] == "auto" else int(values["processes"])
     if processes < 1:
         raise ValueError(f"got processes={processes}, expected auto or at least 1")
     total = len(missing_shards(plan, out, wanted))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +12,55 @@ from torch import Tensor
 from data_gen.joint import Joint
 from data_gen.streams import Streams
 
-__all__ = ["BlockProduct", "LinearMixing", "Warped"]
+__all__ = ["BlockProduct", "Chain", "LinearMixing", "Warp", "Warped", "invert_increasing"]
+
+
+class Warp(Protocol):
+    """An injective map of one side."""
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(..., D) -> (..., D')."""
+        ...
+
+    def inverse(self, points: Tensor) -> Tensor:
+        """(..., D') -> (..., D)."""
+        ...
+
+
+def invert_increasing(function: Callable[[Tensor], Tensor], target: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Bisection in float64; `low` and `high` bracket the solution."""
+    for _ in range(64):
+        middle = (low + high) / 2
+        below = function(middle) < target
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Warps applied one after the other, the first of the tuple first."""
+
+    warps: tuple[Any, ...]  # of `Warp`; those of `log_abs_det` know theirs
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(..., D) -> (..., D')."""
+        for warp in self.warps:
+            points = warp(points)
+        return points
+
+    def inverse(self, points: Tensor) -> Tensor:
+        """(..., D') -> (..., D)."""
+        for warp in reversed(self.warps):
+            points = warp.inverse(points)
+        return points
+
+    def log_abs_det(self, points: Tensor) -> Tensor:
+        """log |det Jacobian| at the points, (..., D) -> (...); AttributeError where a warp adds coordinates."""
+        total = torch.zeros(points.shape[:-1], dtype=torch.float64)
+        for warp in self.warps:
+            total = total + warp.log_abs_det(points)
+            points = warp(points)
+        return total
 
 
 class BlockProduct:

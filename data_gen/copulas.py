@@ -19,9 +19,20 @@ from data_gen.coordinate_pairs import CoordinatePairs
 from data_gen.streams import Streams
 from data_gen.tables import Array, Table
 
-__all__ = ["COPULAS", "BivariateCopulas", "Copula", "copula_mutual_information"]
+__all__ = [
+    "COPULAS",
+    "BivariateCopulas",
+    "Copula",
+    "clayton_inverse",
+    "copula_mutual_information",
+    "fgm_inverse",
+    "frank_inverse",
+]
 
 _DEGREE = 64
+
+
+_Draw = Callable[[Tensor, int, Streams], tuple[Tensor, Tensor]]  # θ (B, K), N -> u, v (B, N, K)
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Copula:
     coordinate: Callable[[Array], Array]
     parameter: Callable[[Array], Array]  # the inverse of `coordinate`
     information: Callable[[float], float]  # θ -> nats, by quadrature
-    draw: Callable[[Tensor, int, Streams], tuple[Tensor, Tensor]]  # θ (B, K), N -> u, v (B, N, K)
+    draw: _Draw
 
 
 # Archimedean generators: log ψ(r), log|ψ'(r)| and log ψ''(r) by g = log r and θ; ψ of the last two falls like e^{-r}.
@@ -88,17 +99,31 @@ def _archimedean_information(logs: Callable[[Array, float], _Logs], theta: float
     return float(weight @ (joint - 2 * margin) / weight.sum())
 
 
-def _uniforms(theta: Tensor, num_points: int, random: Streams) -> Tensor:
-    """Two uniforms on (0, 1) per pair, (B, 2, N, K)."""
-    return random.uniform(2, num_points, theta.shape[-1]).clamp(min=1e-16)
+def clayton_inverse(w: Tensor, u: Tensor, theta: Tensor) -> Tensor:
+    """v with P(V <= v | U = u) = w (Nelsen 2006, §4.3), in logarithms."""
+    grown = -theta * u.log() + torch.expm1(-theta / (1 + theta) * w.log()).log()  # log of u^{-θ}(w^{-θ/(1+θ)} - 1)
+    return (-torch.nn.functional.softplus(grown) / theta).exp()
 
 
-def _draw_clayton(theta: Tensor, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
-    """By the inverse of the conditional law (Nelsen 2006, §4.3), in logarithms."""
-    u, w = _uniforms(theta, num_points, random).unbind(1)
-    t = theta.unsqueeze(-2)
-    grown = -t * u.log() + torch.expm1(-t / (1 + t) * w.log()).log()  # log of u^{-θ}(w^{-θ/(1+θ)} - 1)
-    return u, (-torch.nn.functional.softplus(grown) / t).exp()
+def frank_inverse(w: Tensor, u: Tensor, theta: Tensor) -> Tensor:
+    """v with P(V <= v | U = u) = w (Genest 1987), in logarithms."""
+    log_rest = torch.log1p(-w) - theta * u  # of (1 - w)·e^{-θu}
+    v = (torch.logaddexp(w.log(), log_rest) - torch.logaddexp(log_rest, w.log() - theta)) / theta
+    return v.clamp(0, 1)
+
+
+def fgm_inverse(w: Tensor, u: Tensor, theta: Tensor) -> Tensor:
+    """v with P(V <= v | U = u) = w (Johnson 1987, §10.1)."""
+    a = theta * (1 - 2 * u)
+    return 2 * w / (1 + a + ((1 + a) ** 2 - 4 * a * w).sqrt())
+
+
+def _draw_by_inverse(inverse: Callable[[Tensor, Tensor, Tensor], Tensor]) -> _Draw:
+    def draw(theta: Tensor, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
+        u, w = random.uniform(2, num_points, theta.shape[-1]).clamp(min=1e-16).unbind(1)
+        return u, inverse(w, u, theta.unsqueeze(-2))
+
+    return draw
 
 
 def _draw_gumbel(theta: Tensor, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
@@ -108,15 +133,6 @@ def _draw_gumbel(theta: Tensor, num_points: int, random: Streams) -> tuple[Tenso
     depth = -draws[:, 0].log() - torch.where(draws[:, 1] < a, draws[:, 2].log(), 0.0)
     share = draws[:, 3]
     return (-depth * share**a).exp(), (-depth * (1 - share) ** a).exp()
-
-
-def _draw_frank(theta: Tensor, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
-    """By the inverse of the conditional law (Genest 1987)."""
-    u, w = _uniforms(theta, num_points, random).unbind(1)
-    t = theta.unsqueeze(-2)
-    log_rest = torch.log1p(-w) - t * u  # of (1 - w)·e^{-θu}
-    v = (torch.logaddexp(w.log(), log_rest) - torch.logaddexp(log_rest, w.log() - t)) / t
-    return u, v.clamp(0, 1)
 
 
 def _draw_joe(theta: Tensor, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
@@ -142,13 +158,6 @@ def _fgm_information(theta: float) -> float:
     return float(weights @ (density * np.log(density)) @ weights / 4)
 
 
-def _draw_fgm(theta: Tensor, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
-    """By the inverse of the conditional law (Johnson 1987, §10.1)."""
-    u, w = _uniforms(theta, num_points, random).unbind(1)
-    a = theta.unsqueeze(-2) * (1 - 2 * u)
-    return u, 2 * w / (1 + a + ((1 + a) ** 2 - 4 * a * w).sqrt())
-
-
 def _identity(values: Array) -> Array:
     return values
 
@@ -163,7 +172,12 @@ def _one_plus_exp(values: Array) -> Array:
 
 COPULAS = {
     "clayton": Copula(
-        0.02, 30.0, np.log, np.exp, lambda t: _archimedean_information(_clayton_logs, t, 40 * max(t, 1)), _draw_clayton
+        0.02,
+        30.0,
+        np.log,
+        np.exp,
+        lambda t: _archimedean_information(_clayton_logs, t, 40 * max(t, 1)),
+        _draw_by_inverse(clayton_inverse),
     ),
     "gumbel": Copula(
         1.01,
@@ -173,9 +187,11 @@ COPULAS = {
         lambda t: _archimedean_information(_gumbel_logs, t, 40 * t),
         _draw_gumbel,
     ),
-    "frank": Copula(0.1, 60.0, np.log, np.exp, lambda t: _archimedean_information(_frank_logs, t), _draw_frank),
+    "frank": Copula(
+        0.1, 60.0, np.log, np.exp, lambda t: _archimedean_information(_frank_logs, t), _draw_by_inverse(frank_inverse)
+    ),
     "joe": Copula(1.01, 30.0, _log_excess, _one_plus_exp, lambda t: _archimedean_information(_joe_logs, t), _draw_joe),
-    "fgm": Copula(-1.0, 1.0, _identity, _identity, _fgm_information, _draw_fgm),
+    "fgm": Copula(-1.0, 1.0, _identity, _identity, _fgm_information, _draw_by_inverse(fgm_inverse)),
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from data_gen.coordinate_pairs import CoordinatePairs
-from data_gen.copulas import COPULAS, copula_mutual_information
+from data_gen.copulas import COPULAS, clayton_inverse, copula_mutual_information, fgm_inverse, frank_inverse
 from data_gen.joint import Joint
 from data_gen.streams import Streams
 from data_gen.tables import Array, Table
@@ -204,14 +204,14 @@ class Vine:
         forward, inverse = _CONDITIONAL["clayton"]
         chain = [w[:, 0]]  # X_1, X_2, …: each given its predecessor only, so higher edges are independence
         for i in range(1, self.dim_x):
-            chain.append(inverse(w[:, i], chain[-1], inside))
+            chain.append(inverse(w[:, i], chain[-1], inside).clamp(1e-12, 1 - 1e-12))
         # X_{k-j} given X_{k-j+1}, …, X_k: by the Markov chain, given X_{k-j+1} alone
         given = [chain[-1]]
         for i in range(self.dim_x - 2, -1, -1):
             given.append(forward(chain[i], chain[i + 1], inside))
         y = w[:, self.dim_x]
         for i in range(self.dim_x - 1, -1, -1):
-            y = _CONDITIONAL[self.families[i]][1](y, given[i], self.theta[:, i].unsqueeze(-1))
+            y = _CONDITIONAL[self.families[i]][1](y, given[i], self.theta[:, i].unsqueeze(-1)).clamp(1e-12, 1 - 1e-12)
         return torch.stack(chain, dim=-1).float(), y.unsqueeze(-1).float()
 
 
@@ -220,36 +220,20 @@ def _clayton_conditional(v: Tensor, u: Tensor, theta: Tensor) -> Tensor:
     return (1 + u**theta * (v**-theta - 1)) ** (-1 / theta - 1)
 
 
-def _clayton_inverse(w: Tensor, u: Tensor, theta: Tensor) -> Tensor:
-    grown = -theta * u.log() + torch.expm1(-theta / (1 + theta) * w.log()).log()
-    return (-torch.nn.functional.softplus(grown) / theta).exp().clamp(1e-12, 1 - 1e-12)
-
-
 def _frank_conditional(v: Tensor, u: Tensor, theta: Tensor) -> Tensor:
     a, b, c = torch.expm1(-theta * u), torch.expm1(-theta * v), torch.expm1(-theta)
     return (a + 1) * b / (c + a * b)
-
-
-def _frank_inverse(w: Tensor, u: Tensor, theta: Tensor) -> Tensor:
-    log_rest = torch.log1p(-w) - theta * u
-    v = (torch.logaddexp(w.log(), log_rest) - torch.logaddexp(log_rest, w.log() - theta)) / theta
-    return v.clamp(1e-12, 1 - 1e-12)
 
 
 def _fgm_conditional(v: Tensor, u: Tensor, theta: Tensor) -> Tensor:
     return v * (1 + theta * (1 - 2 * u) * (1 - v))
 
 
-def _fgm_inverse(w: Tensor, u: Tensor, theta: Tensor) -> Tensor:
-    a = theta * (1 - 2 * u)
-    return (2 * w / (1 + a + ((1 + a) ** 2 - 4 * a * w).sqrt())).clamp(1e-12, 1 - 1e-12)
-
-
 _Conditional = Callable[[Tensor, Tensor, Tensor], Tensor]
 _CONDITIONAL: dict[str, tuple[_Conditional, _Conditional]] = {
-    "clayton": (_clayton_conditional, _clayton_inverse),
-    "frank": (_frank_conditional, _frank_inverse),
-    "fgm": (_fgm_conditional, _fgm_inverse),
+    "clayton": (_clayton_conditional, clayton_inverse),
+    "frank": (_frank_conditional, frank_inverse),
+    "fgm": (_fgm_conditional, fgm_inverse),
 }
 
 

@@ -38,9 +38,10 @@ class IndependentCoordinates:
 class IndependentSides:
     """X of one joint beside Y of an independent draw of another: the marginals of both, no information."""
 
-    def __init__(self, joint_of_x: Joint, joint_of_y: Joint) -> None:
+    def __init__(self, joint_of_x: Joint, joint_of_y: Joint, num_datasets: int) -> None:
         self.joint_of_x = joint_of_x
         self.joint_of_y = joint_of_y
+        self.num_datasets = num_datasets
 
     @property
     def dim_x(self) -> int:
@@ -55,7 +56,7 @@ class IndependentSides:
     @property
     def mutual_information(self) -> Tensor:
         """Zeros, (B,) float64."""
-        return torch.zeros_like(self.joint_of_x.mutual_information)
+        return torch.zeros(self.num_datasets, dtype=torch.float64)  # the joints' own labels may be costly
 
     def sample(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of each: x (B, N, Dx), y (B, N, Dy)."""

@@ -256,7 +256,8 @@ def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Jo
     if shape.family == "product":
         joint = BlockProduct([_draw_block(meta, block, law, random) for block in shape.blocks])
     elif shape.family == "independent":
-        joint = IndependentSides(*(draw_family(*block, law, random) for block in shape.blocks))
+        first, second = (draw_family(*block, law, random) for block in shape.blocks)
+        joint = IndependentSides(first, second, len(random))
     else:
         added_x, added_y = (EMBEDDINGS.get(name or "", 0) for name in (shape.warp_x, shape.warp_y))
         joint = draw_family(shape.family, shape.dim_x - added_x, shape.dim_y - added_y, law, random)

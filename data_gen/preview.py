@@ -60,7 +60,7 @@ def write_preview(meta: MetaDistribution, path: Path, *, seed: int = 0, num_batc
     axes = np.atleast_2d(top.subplots(rows, _COLUMNS)).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, (name, mi, x, y) in zip(axes, panels, strict=False):
+    for axis, (name, mi, x, y) in zip(axes[: len(panels)], panels, strict=True):
         for values, limits in ((x, axis.set_xlim), (y, axis.set_ylim)):  # heavy tails would hide the middle
             low, middle, high = np.quantile(values, [0.02, 0.5, 0.98])
             limits(low - 0.3 * (high - low) - 1e-9, high + 0.3 * (high - low) + 1e-9)

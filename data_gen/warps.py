@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from data_gen.composition import invert_increasing
+
 __all__ = [
     "ASINH",
     "BIMODAL_X",
@@ -20,20 +22,10 @@ __all__ = [
     "NORMAL_CDF",
     "WIGGLY_X",
     "WIGGLY_Y",
-    "Chain",
     "MonotoneMap",
     "Spiral",
     "SwissRoll",
 ]
-
-
-def _invert_increasing(function: Callable[[Tensor], Tensor], target: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Bisection in float64; `low` and `high` bracket the solution."""
-    for _ in range(64):
-        middle = (low + high) / 2
-        below = function(middle) < target
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return (low + high) / 2
 
 
 @dataclass(frozen=True)
@@ -56,33 +48,6 @@ class MonotoneMap:
     def log_abs_det(self, points: Tensor) -> Tensor:
         """log |det Jacobian| at the points, (..., D) -> (...)."""
         return self.slope(points.double()).log().sum(-1)
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Warps applied one after the other, the first of the tuple first."""
-
-    warps: tuple[MonotoneMap | Spiral, ...]
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
-        for warp in self.warps:
-            points = warp(points)
-        return points
-
-    def inverse(self, points: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
-        for warp in reversed(self.warps):
-            points = warp.inverse(points)
-        return points
-
-    def log_abs_det(self, points: Tensor) -> Tensor:
-        """log |det Jacobian| at the points, (..., D) -> (...)."""
-        total = torch.zeros(points.shape[:-1], dtype=torch.float64)
-        for warp in self.warps:
-            total = total + warp.log_abs_det(points)
-            points = warp(points)
-        return total
 
 
 @dataclass(frozen=True)
@@ -160,7 +125,7 @@ def _wiggly(name: str, waves: tuple[tuple[float, float, float], ...]) -> Monoton
     def slope(x: Tensor) -> Tensor:
         return sum((a * omega * torch.cos(omega * x + phase) for a, omega, phase in waves), start=torch.ones_like(x))
 
-    return MonotoneMap(name, forward, lambda y: _invert_increasing(forward, y, y - reach, y + reach), slope)
+    return MonotoneMap(name, forward, lambda y: invert_increasing(forward, y, y - reach, y + reach), slope)
 
 
 def _normal_density(x: Tensor) -> Tensor:
@@ -176,7 +141,7 @@ def _bimodal(name: str, weight: float, first: float, second: float) -> MonotoneM
     def forward(x: Tensor) -> Tensor:
         # The mixture's quantile lies between its components' quantiles.
         low, high = x + min(first, second), x + max(first, second)
-        return _invert_increasing(mixture_cdf, torch.special.ndtr(x), low, high)
+        return invert_increasing(mixture_cdf, torch.special.ndtr(x), low, high)
 
     def slope(x: Tensor) -> Tensor:
         z = forward(x)

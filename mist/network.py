@@ -287,7 +287,8 @@ class QuantileHead(nn.Module):
             self.remainder.bias[2:] = torch.special.expm1(steps).log().float()  # softplus⁻¹: a normal law to start
 
     def forward(self, hidden: Tensor, additive: Tensor, features: Features) -> Tensor:
-        return self.spread_out(*self.parts(hidden, additive, features))
+        _, *parts = self.parts(hidden, additive, features)
+        return self.spread_out(*parts)
 
     def parts(
         self, hidden: Tensor, additive: Tensor, features: Features
@@ -305,7 +306,7 @@ class QuantileHead(nn.Module):
         return trunk, compress(base).unsqueeze(-1) + relative * offset, relative, scale, steps
 
     @staticmethod
-    def spread_out(_trunk: Tensor, centre: Tensor, relative: Tensor, scale: Tensor, steps: Tensor) -> Tensor:
+    def spread_out(centre: Tensor, relative: Tensor, scale: Tensor, steps: Tensor) -> Tensor:
         """Quantiles on the compressed scale (B, Q) from the head's parts."""
         spread = (5 * torch.tanh(scale / 5)).exp()
         return (centre + relative * spread * steps).clamp(max=_MAX_COMPRESSED)

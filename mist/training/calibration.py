@@ -53,7 +53,7 @@ def recalibrate(
 
     def loss() -> torch.Tensor:
         moved = scale + (trunk @ change + shift).unsqueeze(-1)
-        compressed = network.head.spread_out(trunk, centre, relative, moved, steps)
+        compressed = network.head.spread_out(centre, relative, moved, steps)
         return quantile_loss(compressed, mi, network.levels.cpu(), weight, root_weight)
 
     before = float(loss().detach())

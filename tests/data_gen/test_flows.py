@@ -85,3 +85,9 @@ def test_information_is_unmoved_for_an_independent_estimator(kind):
     x = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
     found = ksg_mutual_information(x.mT, y.mT)
     assert (found - joint.mutual_information).abs().max() < 0.12 and joint.mutual_information.max() > 0.3
+
+
+def test_a_kind_that_never_inverts_is_an_error(monkeypatch):
+    monkeypatch.setattr("data_gen.flows._is_exact", lambda flow, probe: False)
+    with pytest.raises(ValueError, match="got no exactly invertible real_nvp flow in 3 dims after 20 draws"):
+        random_flow(kind="real_nvp", dim=3, index=7)

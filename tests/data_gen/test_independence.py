@@ -15,7 +15,7 @@ def correlated_student(batch):
 
 
 def test_labels_are_exactly_zero():
-    sides = IndependentSides(correlated_student(3), correlated_student(3))
+    sides = IndependentSides(correlated_student(3), correlated_student(3), 3)
     coordinates = IndependentCoordinates(torch.zeros(3, 5), torch.ones(3, 5), 2)
     for joint, dims in ((sides, (2, 2)), (coordinates, (2, 3))):
         assert torch.equal(joint.mutual_information, torch.zeros(3, dtype=torch.float64))
@@ -24,7 +24,7 @@ def test_labels_are_exactly_zero():
 
 def test_sides_are_independent_by_permutation():
     """The largest rank correlation across the sides is no more than under shuffling, on |x| too (heavy tails)."""
-    x, y = IndependentSides(correlated_student(1), correlated_student(1)).sample(800, Streams([5]))
+    x, y = IndependentSides(correlated_student(1), correlated_student(1), 1).sample(800, Streams([5]))
     x, y = x[0].numpy(), y[0].numpy()
     generator = np.random.default_rng(0)
     for transform in (np.array, np.abs):

@@ -167,6 +167,14 @@ def test_the_digest_knows_what_the_stream_depends_on():
     assert digest(max_mi=9.0) != digest()
 
 
+def test_shards_of_another_set_beside_a_manifest(made, tmp_path):
+    manifest = json.loads((made / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "plan": "0" * 64}))
+    (tmp_path / "shard-000000.safetensors").write_bytes((made / "shard-000000.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="of another meta-dataset than manifest.json says"):
+        ShardedBatches(tmp_path)[0]
+
+
 def test_an_unknown_format_is_refused(made, tmp_path):
     manifest = json.loads((made / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "format_version": 99}))

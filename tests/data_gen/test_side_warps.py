@@ -1,25 +1,14 @@
 """The warp contract for random maps: round trip, Jacobian, finite, not the identity, information kept."""
 
-import math
-
 import pytest
 import torch
 
 from data_gen import Streams
-from data_gen.composition import Warped
+from data_gen.composition import Chain, Warped
 from data_gen.covariance import draw_dispersion
 from data_gen.elliptical import Gaussian, StudentT
-from data_gen.side_warps import (
-    _MAPS,
-    EMBEDDINGS,
-    RECIPES,
-    AdditiveCoupling,
-    RandomSpiral,
-    Stack,
-    Standardise,
-    Wiggly,
-    draw_recipe,
-)
+from data_gen.side_maps import AdditiveCoupling, RandomSpiral, Standardise, Wiggly
+from data_gen.side_warps import _MAPS, EMBEDDINGS, RECIPES, draw_recipe
 from mist.nearest_neighbours import ksg_mutual_information
 
 SEEDS = range(6)
@@ -113,7 +102,7 @@ def test_recipes_invert(name, dim):
     x = 4 * points(dim) - 1
     warp = draw_recipe(name, x[:, :64], Streams(SEEDS))
     z = warp(x)
-    assert isinstance(warp, Stack) and z.shape[-1] == dim + EMBEDDINGS.get(name, 0)
+    assert isinstance(warp, Chain) and z.shape[-1] == dim + EMBEDDINGS.get(name, 0)
     assert z.isfinite().all() and torch.allclose(warp.inverse(z), x, atol=1e-3)
 
 
@@ -138,4 +127,4 @@ def test_information_is_unmoved_for_an_independent_estimator(name):
     scaled = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
     found = torch.maximum(found, ksg_mutual_information(scaled.mT, y.mT))
     assert (found - joint.mutual_information).abs().max() < 0.12
-    assert joint.mutual_information.max() > 0.3 and math.isfinite(float(found.sum()))
+    assert joint.mutual_information.max() > 0.3

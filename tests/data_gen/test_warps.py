@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from data_gen import Streams
+from data_gen.composition import Chain
 from data_gen.warps import (
     ASINH,
     BIMODAL_X,
@@ -15,7 +16,6 @@ from data_gen.warps import (
     NORMAL_CDF,
     WIGGLY_X,
     WIGGLY_Y,
-    Chain,
     Spiral,
     SwissRoll,
 )

@@ -249,7 +249,7 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     assert not any(torch.equal(same[name], other[name]) for name in drawn)
     for name, module in networks[0].named_modules():
         if isinstance(module, torch.nn.Linear) and not name.startswith(("head.w", "head.r", "coordinates.additive")):
-            assert 0.9 < float(module.weight.abs().max()) * module.in_features**0.5 <= 1 + 1e-6, name
+            assert 0.9 < float(module.weight.detach().abs().max()) * module.in_features**0.5 <= 1 + 1e-6, name
     steps = torch.nn.functional.softplus(networks[0].head.remainder.bias[2:])
     normal = torch.special.ndtri(torch.tensor(TINY.levels, dtype=torch.float64)).diff()
     torch.testing.assert_close(steps, normal.float())

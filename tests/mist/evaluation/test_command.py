@@ -1,5 +1,6 @@
 """The command line: what it prints, writes and refuses."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -47,6 +48,10 @@ def test_shards_on_disk_are_a_suite(tiny_checkpoint, tmp_path, capsys):
     assert "24 data sets" in capsys.readouterr().out
     rows = (tmp_path / "report" / "datasets.csv").read_text().splitlines()
     assert len(rows) == 25 and rows[1].startswith("shards,")
+    beyond = dataclasses.replace(meta, max_mi=-1.0)  # every label
+    list(make_shards(Plan(beyond, seed=0, num_datasets=8), tmp_path / "empty"))
+    assert main([*arguments, str(tmp_path / "empty")]) == 2
+    assert "got no data set of weight > 0" in capsys.readouterr().err
     assert main([*arguments, str(tmp_path)]) == 2
     assert "expected a finished meta-dataset" in capsys.readouterr().err
 

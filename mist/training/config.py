@@ -9,6 +9,7 @@ from typing import Any
 
 from data_gen.meta_distribution import MetaDistribution
 from mist.network import NetworkConfig
+from mist.training.calibration import check_num_datasets
 
 __all__ = ["OptimizationConfig", "TrainerConfig", "TrainingConfig", "ValidationConfig"]
 
@@ -72,6 +73,8 @@ class TrainingConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
+        if self.optimization.calibration_datasets:  # now, not after hours of training
+            check_num_datasets(self.optimization.calibration_datasets, self.model.trunk_width)
         if self.shards is None:
             self._check_ties()
 

@@ -120,3 +120,8 @@ def test_marks_of_ties_need_a_law_that_draws_some() -> None:
     late = TrainingConfig.from_dict({"shards": "data/broad", "model": {"features": {"ties": True}}})
     with pytest.raises(ValueError, match="shards in data/broad without ties, expected some: .* choose other shards"):
         late.with_law(MetaDistribution())
+
+
+def test_too_small_a_calibration_is_refused_before_the_run() -> None:
+    with pytest.raises(ValueError, match="got 100 data sets to calibrate 257 weights, expected at least 1024, or 0"):
+        built("optimization.calibration_datasets=100")

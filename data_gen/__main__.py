@@ -1,9 +1,11 @@
-"""Make, look at and check data: `python -m data_gen KEY=VALUE …`, or preview, compare, speed.
+"""Make, look at and check data: `python -m data_gen KEY=VALUE …`, or preview, report, pools, compare, speed.
 
 python -m data_gen num_datasets=100000 out=data/mine   a meta-dataset on disk, of the settings in conf/data_gen.yaml
 python -m data_gen preview --out preview.png           a gallery of joints and the laws of MI, n and dims
 python -m data_gen compare --data FOLDER               our joints beside reference samples: p-values
-python -m data_gen speed                               data sets a second, by family
+python -m data_gen report                              kind by kind: MI, what could be detected, label errors, time
+python -m data_gen pools                               make the pools of dear labels now rather than when needed
+python -m data_gen speed                               data sets a second, kind by kind
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data_gen.comparison import compare_bmi, compare_mist, format_comparison
 from data_gen.meta_distribution import MetaDistribution
+from data_gen.pools import cache_folder
 from data_gen.preview import write_preview
-from data_gen.speed import measure_speed
+from data_gen.report import format_report, summarise_law
+from data_gen.speed import make_pools, measure_speed
 
 __all__ = ["main", "make_from_settings"]
 
@@ -39,7 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--data", type=Path, required=True, help="folder with the reference .npz files")
     compare.add_argument("--replicates", type=int, default=39, help="data sets of ours per reference data set")
     compare.add_argument("--seed", type=int, default=0)
-    speed = commands.add_parser("speed", help="data sets a second, by family")
+    report = commands.add_parser("report", help="a law, kind by kind: MI, what could be detected, label errors, time")
+    report.add_argument("--meta-distribution", default="default", help="a name in conf/meta_distribution/")
+    report.add_argument("--batches", type=int, default=300)
+    report.add_argument("--seed", type=int, default=0)
+    report.add_argument(
+        "--narrow", action="store_true", help="n ~ U(10, 500) and dims ~ U(1, 32), the range of the speed targets"
+    )
+    pools = commands.add_parser("pools", help="make the pools of dear labels")
+    pools.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="of one thread each")
+    speed = commands.add_parser("speed", help="data sets a second, kind by kind")
     speed.add_argument("--num-points", type=int, default=500)
     speed.add_argument("--dim", type=int, default=16, help="dims of each side")
     speed.add_argument("--processes", type=int, default=2, help="processes of one thread each")
@@ -56,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "speed":
             _speed(arguments)
+        elif arguments.command == "pools":
+            _make_pools(arguments.processes)
+        elif arguments.command == "report":
+            _report(arguments)
         elif arguments.command == "preview":
             print(
                 write_preview(
@@ -79,6 +99,26 @@ def _speed(arguments: argparse.Namespace) -> None:
     print(f"n={num_points}, dx=dy={dim}, {processes} processes of one thread, labels included")
     for name, rate in measure_speed(num_points, dim, processes, arguments.seconds):
         print(f"{name:<28}{rate:>10,.0f} data sets/s", flush=True)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    meta = _load(arguments.meta_distribution)
+    if arguments.narrow:
+        meta = replace(
+            meta, num_points=(10, 500), uniform_points_probability=1.0, dims=(1, 32), equal_dims_probability=1.0
+        )
+    torch.set_num_threads(1)
+    for line in format_report(summarise_law(meta, arguments.batches, arguments.seed)):
+        print(line)
+
+
+def _make_pools(processes: int) -> None:
+    from tqdm import tqdm
+
+    steps = make_pools(processes)
+    with tqdm(total=next(steps), unit="chunk", desc=str(cache_folder())) as bar:
+        for step in steps:
+            bar.update(step)
 
 
 def _load(name: str) -> MetaDistribution:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from data_gen.joint import Joint
+from data_gen.joint import Joint, label_error
 from data_gen.streams import Streams
 
 __all__ = ["BlockProduct", "Chain", "LinearMixing", "Warp", "Warped", "invert_increasing"]
@@ -84,6 +84,11 @@ class BlockProduct:
         """Sum of the blocks' MI in nats, (B,) float64."""
         return torch.stack([joint.mutual_information for joint in self.joints]).sum(0)
 
+    @property
+    def standard_error(self) -> Tensor:
+        """Of the label: the sum of those of the blocks, since they may share one estimate; (B,) or () nats."""
+        return torch.stack(torch.broadcast_tensors(*map(label_error, self.joints))).sum(0)
+
     def sample(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of each: x (B, N, Dx), y (B, N, Dy)."""
         xs, ys = zip(*(joint.sample(num_points, random) for joint in self.joints), strict=True)
@@ -150,6 +155,11 @@ class Warped:
     def mutual_information(self) -> Tensor:
         """The MI of the joint inside, nats, (B,) float64."""
         return self.joint.mutual_information
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of the label of the joint inside, (B,) or () nats."""
+        return label_error(self.joint)
 
     def sample(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of each: x (B, N, Dx), y (B, N, Dy)."""

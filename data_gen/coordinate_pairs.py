@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from data_gen.streams import Streams
 
-__all__ = ["CoordinatePairs"]
+__all__ = ["CoordinatePairs", "LabelledPairs"]
 
 
 class CoordinatePairs(ABC):
@@ -37,7 +38,42 @@ class CoordinatePairs(ABC):
         """True MI in nats, (B,) float64."""
         return self.pair_information[:, : min(self.dim_x, self.dim_y)].sum(-1)
 
+    @property
+    def pair_error(self) -> Tensor:
+        """Standard error of `pair_information`, (B, P) or () float64: 0 unless a family says otherwise."""
+        return torch.zeros((), dtype=torch.float64)
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of the label, in nats, (B,) or () float64: the sum over pairs, since they may share one estimate."""
+        error = self.pair_error
+        return error if error.ndim == 0 else error[:, : min(self.dim_x, self.dim_y)].sum(-1)
+
     def sample(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of each: x (B, N, Dx), y (B, N, Dy), float32."""
         x, y = self.draw_pairs(num_points, random)
         return x[..., : self.dim_x].float(), y[..., : self.dim_y].float()
+
+
+class LabelledPairs(CoordinatePairs):
+    """Pairs whose labels are known beforehand: `information` and `error` (B, P), nats, as a pool holds them."""
+
+    def __init__(self, pairs: CoordinatePairs, information: Tensor, error: Tensor) -> None:
+        super().__init__(pairs.dim_x, pairs.dim_y, information.shape[-1])
+        self.pairs = pairs
+        self.information = information
+        self.error = error
+
+    @property
+    def pair_information(self) -> Tensor:
+        """MI of every pair in nats, (B, P) float64."""
+        return self.information
+
+    @property
+    def pair_error(self) -> Tensor:
+        """Standard error of `pair_information`, (B, P) float64."""
+        return self.error
+
+    def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
+        """N points of every pair: (B, N, P) each."""
+        return self.pairs.draw_pairs(num_points, random)

@@ -27,6 +27,7 @@ __all__ = [
     "copula_mutual_information",
     "fgm_inverse",
     "frank_inverse",
+    "reflect",
 ]
 
 _DEGREE = 64
@@ -251,8 +252,9 @@ class BivariateCopulas(CoordinatePairs):
     def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of every pair: (B, N, P) each."""
         u, v = COPULAS[self.name].draw(self.theta, num_points, random)
-        return _reflect(u, self.reflect_x), _reflect(v, self.reflect_y)
+        return reflect(u, self.reflect_x), reflect(v, self.reflect_y)
 
 
-def _reflect(values: Tensor, which: Tensor | None) -> Tensor:
+def reflect(values: Tensor, which: Tensor | None) -> Tensor:
+    """values (B, N, P), upside down where `which` (B, P) is true."""
     return values if which is None else torch.where(which.unsqueeze(-2), 1 - values, values)

@@ -123,6 +123,12 @@ def _canonical(dim_x: int, dim_y: int, random: Streams) -> Tensor:
     rank = torch.linspace(0, 1, shared, dtype=torch.float64)
     rho = 0.995 * top * torch.exp(-decay * rank) * random.uniform(shared) ** random.uniform(1)
     rho = torch.where(_ramp(_num_pairs(shared, random), shared), rho, 0.0)
+    return _white_sides(dim_x, dim_y, rho, random)
+
+
+def _white_sides(dim_x: int, dim_y: int, rho: Tensor, random: Streams) -> Tensor:
+    """White sides of the given canonical correlations (B, min(Dx, Dy)), each turned at random."""
+    shared = rho.shape[-1]
     dispersion = torch.eye(dim_x + dim_y, dtype=torch.float64).repeat(len(random), 1, 1)
     left, right = random.orthogonal(dim_x)[:, :, :shared], random.orthogonal(dim_y)[:, :, :shared]
     cross = (left * rho.unsqueeze(-2)) @ right.mT
@@ -162,6 +168,17 @@ def _wishart(dim_x: int, dim_y: int, random: Streams) -> Tensor:
     return _to_correlation(noise @ noise.mT)
 
 
+def _strong(dim_x: int, dim_y: int, random: Streams) -> Tensor:
+    """Few canonical pairs of up to 7 nats each, between white sides that are turned at random: nearly deterministic."""
+    shared = min(dim_x, dim_y)
+    number = random.log_uniform(1, low=1.0, high=min(shared, 16) + 1.0).floor()
+    total = random.uniform(1, low=0.1, high=1.0) * torch.minimum(7 * number, torch.full_like(number, 35.0))
+    part = random.uniform(shared) ** random.uniform(1, high=2.0) * _ramp(number.squeeze(-1), shared)
+    information = (total * part / part.sum(-1, keepdim=True).clamp(min=1e-9)).clamp(max=7.0)
+    rho = torch.sqrt(-torch.expm1(-2 * information))
+    return _white_sides(dim_x, dim_y, rho, random)
+
+
 ENSEMBLES: dict[str, Callable[[int, int, Streams], Tensor]] = {
     "dense": _dense,
     "sparse": _sparse,
@@ -171,6 +188,7 @@ ENSEMBLES: dict[str, Callable[[int, int, Streams], Tensor]] = {
     "toeplitz": _toeplitz,
     "block": _block,
     "wishart": _wishart,
+    "strong": _strong,
 }
 
 

@@ -19,12 +19,14 @@ __all__ = [
     "GammaPoisson",
     "ZeroInflated",
     "contingency_mutual_information",
+    "draw_num_levels",
+    "draw_shares",
     "normal_cell_probabilities",
     "pick",
     "take_level",
 ]
 
-_REACH, _NODES = 8.5, 201  # standard deviations and nodes of a trapezoid under a normal density
+_REACH, _NODES = 7.5, 97  # standard deviations and nodes of a trapezoid under a normal density
 
 
 def _normal_rule() -> tuple[Tensor, Tensor]:
@@ -32,6 +34,21 @@ def _normal_rule() -> tuple[Tensor, Tensor]:
     nodes = torch.linspace(-_REACH, _REACH, _NODES, dtype=torch.float64)
     weights = torch.exp(-0.5 * nodes**2)
     return nodes, weights / weights.sum()
+
+
+def draw_num_levels(most: int, pairs: int, random: Streams) -> Tensor:
+    """Numbers of levels from 2 to `most`, small ones often: the same for all pairs of a data set half of the time."""
+    high = most + 0.999
+    own, common = random.log_uniform(pairs, low=2.0, high=high), random.log_uniform(1, low=2.0, high=high)
+    return torch.where(random.bernoulli(0.5, 1), own, common).long()
+
+
+def draw_shares(most: int, pairs: int, random: Streams) -> Tensor:
+    """Unequal probabilities of a random number of levels, at most `most`; those past it have none; (B, P, most)."""
+    num_levels = draw_num_levels(most, pairs, random)
+    weight = (random.uniform(1, 1) * random.normal(pairs, most)).exp()
+    weight = weight * (torch.arange(most) < num_levels.unsqueeze(-1))
+    return weight / weight.sum(-1, keepdim=True)
 
 
 def pick(cumulative: Tensor, uniforms: Tensor) -> Tensor:

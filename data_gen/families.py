@@ -14,18 +14,31 @@ from torch import Tensor
 
 from data_gen.additive_noise import NOISE_LAWS, AdditiveNoise, UniformAdditiveNoise
 from data_gen.composition import BlockProduct
+from data_gen.coordinate_pairs import LabelledPairs
+from data_gen.copula_mixtures import COPULA_MIXTURES, CopulaMixture, copula_mixture_pool
 from data_gen.copulas import COPULAS, BivariateCopulas
 from data_gen.covariance import ENSEMBLES, draw_dispersion
-from data_gen.discrete import Classes, Contingency, CutNormal, GammaPoisson, ZeroInflated
+from data_gen.discrete import (
+    Classes,
+    Contingency,
+    CutNormal,
+    GammaPoisson,
+    ZeroInflated,
+    draw_num_levels,
+    draw_shares,
+)
 from data_gen.elliptical import Gaussian, StudentT
 from data_gen.functional import CURVES, Functional, draw_curve
 from data_gen.independence import IndependentCoordinates
 from data_gen.joint import Joint
-from data_gen.normal_mixtures import NormalMixture
+from data_gen.loops import Loop, loop_pool
+from data_gen.mixtures import MAX_MIXTURE_DIM, MIXTURES, draw_mixture, mixture_pool
+from data_gen.normal_mixtures import NORMAL_MIXTURES, NormalMixture, normal_mixture_pool
+from data_gen.pools import Pool
 from data_gen.scale_mixtures import MIXING_LAWS, ContaminatedNormal, ScaleMixture
 from data_gen.streams import Streams
 
-__all__ = ["FAMILIES", "KINDS", "TIED_KINDS", "ParameterLaw", "draw_family", "resolve"]
+__all__ = ["FAMILIES", "KINDS", "POOLED_KINDS", "TIED_KINDS", "ParameterLaw", "draw_family", "every_pool", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class ParameterLaw:
 
     weak_probability: float = 0.15  # of scaled-down dependence between the sides of an elliptical joint
     df: tuple[float, float] = (1.0, 30.0)
+    chunk: int = 0  # of the pools (`data_gen.pools`) that a group of data sets draws from
 
 
 _Draw = Callable[[str, int, int, ParameterLaw, Streams], Joint]  # variant, dims, law, randomness
@@ -44,6 +58,7 @@ class _Kind:
     draw: _Draw
     variants: tuple[str, ...] = ()
     tied: bool = False
+    pooled: bool = False  # its parameters and labels come from a pool
 
 
 def _per_data_set(values: Tensor) -> Tensor:
@@ -54,6 +69,7 @@ def _levels(pairs: int, random: Streams) -> Tensor:
     """Strengths on [0, 1] of every pair: independent, or spread around a level of the whole data set; (B, P)."""
     apart = random.uniform(pairs)
     around = random.uniform(1) + random.uniform(1, high=0.25) * random.normal(pairs)
+    around = 1 - (1 - around.abs()).abs()  # reflected at both ends, so that no level is an atom
     return torch.where(random.bernoulli(0.4, 1), apart, around.clamp(0, 1))
 
 
@@ -109,24 +125,10 @@ def _copula(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Str
     return BivariateCopulas(variant, theta, dim_x, dim_y, random.bernoulli(0.5, pairs), random.bernoulli(0.5, pairs))
 
 
-def _num_levels(most: int, pairs: int, random: Streams) -> Tensor:
-    """Numbers of levels from 2 to `most`, small ones often: the same for all pairs of a data set half of the time."""
-    high = most + 0.999
-    own, common = random.log_uniform(pairs, low=2.0, high=high), random.log_uniform(1, low=2.0, high=high)
-    return torch.where(random.bernoulli(0.5, 1), own, common).long()
-
-
-def _shares(num_levels: Tensor, most: int, random: Streams) -> Tensor:
-    """Unequal probabilities of the first `num_levels` of `most` levels; (B, P) -> (B, P, most)."""
-    weight = (random.uniform(1, 1) * random.normal(num_levels.shape[-1], most)).exp()
-    weight = weight * (torch.arange(most) < num_levels.unsqueeze(-1))
-    return weight / weight.sum(-1, keepdim=True)
-
-
 def _contingency(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
     """Log-linear association of normal coefficients, from hardly any to almost a function."""
     most, pairs = 8, max(dim_x, dim_y)
-    margin_x, margin_y = (_shares(_num_levels(most, pairs, random), most, random) for _ in range(2))
+    margin_x, margin_y = (draw_shares(most, pairs, random) for _ in range(2))
     strength = (0.05 * 120 ** _levels(pairs, random)).view(-1, pairs, 1, 1)
     table = margin_x.unsqueeze(-1) * margin_y.unsqueeze(-2) * (strength * random.normal(pairs, most, most)).exp()
     return Contingency(table / table.sum((-2, -1), keepdim=True), dim_x, dim_y)
@@ -136,7 +138,7 @@ def _cuts(pairs: int, random: Streams) -> Tensor:
     """One to seven cuts at normal places; those past the last lie where no point is."""
     most = 8
     drawn = random.normal(pairs, most - 1)
-    unused = torch.arange(most - 1) >= _num_levels(most, pairs, random).unsqueeze(-1) - 1
+    unused = torch.arange(most - 1) >= draw_num_levels(most, pairs, random).unsqueeze(-1) - 1
     far = 8 + torch.arange(most - 1, dtype=torch.float64) / 64
     return torch.where(unused, far, drawn).sort(-1).values
 
@@ -152,7 +154,7 @@ def _cut_normal(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random:
 def _classes(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
     """Class means up to several standard deviations apart, standard deviations within a factor of 4."""
     most, pairs = 6, max(dim_x, dim_y)
-    share = _shares(_num_levels(most, pairs, random), most, random)
+    share = draw_shares(most, pairs, random)
     spread = (0.05 * 200 ** _levels(pairs, random)).unsqueeze(-1)
     scale = 2 ** random.uniform(pairs, most, low=-1.0, high=1.0)
     scale = torch.where(random.bernoulli(0.5, 1, 1), scale, 1.0)
@@ -174,18 +176,31 @@ def _zero_inflated(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, rand
 
 
 def _normal_mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
-    """Two to six clusters; with "shared" or "own" scales and correlations, or "contaminated", all about one centre."""
-    most, pairs = 6, max(dim_x, dim_y)
-    share = _shares(_num_levels(most, pairs, random), most, random)
-    spread = (0.05 * 120 ** _levels(pairs, random)).view(-1, pairs, 1, 1)
-    mean = spread * random.normal(pairs, most, 2)
-    scale = 1.6 ** random.uniform(pairs, most, 2, low=-1.0, high=1.0)
-    rho = 0.85 * (2 * random.uniform(pairs, most) - 1)
-    if variant == "shared":
-        scale, rho = scale[:, :, :1].expand_as(scale), rho[:, :, :1].expand_as(rho)
-    elif variant == "contaminated":
-        mean = torch.zeros_like(mean)
-    return NormalMixture(share, mean, scale, rho, dim_x, dim_y)
+    rows = normal_mixture_pool(variant).rows(law.chunk, _levels(max(dim_x, dim_y), random))
+    pairs = NormalMixture(rows["share"], rows["mean"], rows["scale"], rows["rho"], dim_x, dim_y)
+    return LabelledPairs(pairs, rows["mi"], rows["standard_error"])
+
+
+def _copula_mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
+    first, second = variant.split("_")
+    rows = copula_mixture_pool(variant).rows(law.chunk, _levels(max(dim_x, dim_y), random))
+    share, theta, reflect_x, reflect_y = (rows[name] for name in ("share", "theta", "reflect_x", "reflect_y"))
+    error = rows["standard_error"]
+    return CopulaMixture((first, second), share, theta, reflect_x, reflect_y, dim_x, dim_y, rows["mi"], error)
+
+
+def _loop(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
+    rows = loop_pool().rows(law.chunk, _levels(max(dim_x, dim_y), random))
+    return Loop(rows["frequency"], rows["phase"], rows["noise"], dim_x, dim_y, rows["mi"])
+
+
+def _mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
+    """Up to MAX_MIXTURE_DIM coordinates of each side; those past them are noise."""
+    inner_x, inner_y = min(dim_x, MAX_MIXTURE_DIM), min(dim_y, MAX_MIXTURE_DIM)
+    joint: Joint = draw_mixture(variant, inner_x, inner_y, law.chunk, random)
+    if (inner_x, inner_y) == (dim_x, dim_y):
+        return joint
+    return BlockProduct([joint, _noise("", dim_x - inner_x, dim_y - inner_y, law, random)])
 
 
 def _functional(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
@@ -221,7 +236,10 @@ KINDS: dict[str, _Kind] = {
     "additive": _Kind(_additive),
     "additive_noise": _Kind(_additive_noise, tuple(f"{x}_{noise}" for x in NOISE_LAWS for noise in NOISE_LAWS)),
     "copula": _Kind(_copula, tuple(COPULAS)),
-    "normal_mixture": _Kind(_normal_mixture, ("shared", "own", "contaminated")),
+    "copula_mixture": _Kind(_copula_mixture, COPULA_MIXTURES, pooled=True),
+    "normal_mixture": _Kind(_normal_mixture, NORMAL_MIXTURES, pooled=True),
+    "mixture": _Kind(_mixture, MIXTURES, pooled=True),
+    "loop": _Kind(_loop, pooled=True),
     "functional": _Kind(_functional, CURVES),
     "contingency": _Kind(_contingency, tied=True),
     "cut_normal": _Kind(_cut_normal, ("one", "both"), tied=True),
@@ -232,6 +250,7 @@ KINDS: dict[str, _Kind] = {
 }
 FAMILIES = tuple(name for kind, entry in KINDS.items() for name in ([f"{kind}-{v}" for v in entry.variants] or [kind]))
 TIED_KINDS = tuple(name for name, kind in KINDS.items() if kind.tied)
+POOLED_KINDS = tuple(name for name, kind in KINDS.items() if kind.pooled)
 
 
 def resolve(name: str, generator: np.random.Generator) -> str:
@@ -245,3 +264,18 @@ def draw_family(name: str, dim_x: int, dim_y: int, law: ParameterLaw, random: St
     assert name in FAMILIES, name
     kind, _, variant = name.partition("-")
     return KINDS[kind].draw(variant, dim_x, dim_y, law, random)
+
+
+def every_pool() -> list[Pool]:
+    """All pools that the families draw from."""
+    dims = [(x, y) for x in range(1, MAX_MIXTURE_DIM + 1) for y in range(1, x + 1)]
+    return [
+        loop_pool(),
+        *map(normal_mixture_pool, NORMAL_MIXTURES),
+        *map(copula_mixture_pool, COPULA_MIXTURES),
+        *(mixture_pool(variant, dim_x, dim_y) for variant in MIXTURES for dim_x, dim_y in dims),
+    ]
+
+
+for _pool in every_pool():
+    _ = _pool.key  # of the code as it is imported, whatever is edited later

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from data_gen.streams import Streams
 
-__all__ = ["Joint"]
+__all__ = ["Joint", "label_error"]
 
 
 @runtime_checkable
@@ -36,3 +37,13 @@ class Joint(Protocol):
     def sample(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of each: x (B, N, Dx) and y (B, N, Dy), float32."""
         ...
+
+
+def label_error(joint: Joint) -> Tensor:
+    """Standard error of a joint's label in nats, (B,) or () float64.
+
+    It is the joint's `standard_error` where it has one: then the label, or a part of it, is an estimate. Else 0: the
+    label comes from a formula or from quadrature.
+    """
+    error: Tensor | None = getattr(joint, "standard_error", None)
+    return torch.zeros((), dtype=torch.float64) if error is None else error

@@ -11,17 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_gen.categories import MOST_LEVELS, draw_categories
 from data_gen.composition import BlockProduct, LinearMixing, Warped
-from data_gen.families import FAMILIES, KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
+from data_gen.families import FAMILIES, KINDS, POOLED_KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
 from data_gen.independence import IndependentSides
 from data_gen.joint import Joint
+from data_gen.pools import chunk_number
 from data_gen.side_warps import EMBEDDINGS, RECIPES, applicable_recipes, draw_recipe
 from data_gen.streams import Streams
 
 __all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
 
 _PILOT = 128  # points that fix the scales of a warp
-FamilyName = str  # a family of `data_gen.families`, "product" or "independent"
+_NO_DEPENDENCE = 0.12  # share of data sets about categories without any
+_CHUNKS = 1 << 16  # a group's number for pools, which take it modulo their number of chunks
+FamilyName = str  # a family of `data_gen.families`, "product", "independent" or "categories"
 
 
 def _default_families() -> dict[str, float]:
@@ -57,19 +61,24 @@ class BatchShape:
     warp_x: str | None = None  # a recipe of `data_gen.side_warps`
     warp_y: str | None = None
     flows: tuple[int, int] = (0, 0)  # numbers of the normalizing flows of x and y, where the recipes have one
+    chunk: int = 0  # of the pools that families draw from
+    levels: tuple[int, int] = (0, 0)  # of an unordered variable that leads x, or y, as indicator columns; 0: none
 
 
 @dataclass(frozen=True)
 class MetaDistribution:
     """A law over labelled data sets; plain numbers, so that it can be written into a checkpoint.
 
+    Its own values are those of elliptical.yaml; `data_gen.default_law` has the default of training.
+
     `families` gives weights; a kind's bare name ("copula") stands for all its variants alike. n is uniform on
     `num_points` with `uniform_points_probability`, else log-uniform on [num_points[0], max_num_points]. Dims are equal
     with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim. `warps` weighs recipes,
-    one of which warps a side with `warp_probability`. `cost_per_batch` sets how many data sets one batch holds.
+    one of which warps a side with `warp_probability`. With `category_probability` a batch is about an unordered
+    variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
     """
 
-    name: str = "default"
+    name: str = "elliptical"
     families: Mapping[str, float] = field(default_factory=_default_families)
     num_points: tuple[int, int] = (10, 500)
     max_num_points: int = 4000
@@ -88,6 +97,7 @@ class MetaDistribution:
     max_mi: float = 45.0
     datasets_per_batch: tuple[int, int] = (16, 128)
     groups_per_batch: int = 4  # families, or compositions, that share the n and dims of one batch
+    category_probability: float = 0.0  # of a batch whose X, and perhaps Y, starts with an unordered variable
     cost_per_batch: float = 6.0e5
 
     def __post_init__(self) -> None:
@@ -146,6 +156,7 @@ class MetaDistribution:
         """What an estimator trained on this law has seen: n, dims and MI."""
         dim_ends = [*(self.dims if self.equal_dims_probability > 0 else ())]
         dim_ends += [1, self.max_dim] if self.equal_dims_probability < 1 else []
+        dim_ends += [1, MOST_LEVELS + min(8, self.max_dim)] if self.category_probability > 0 else []
         point_ends = [self.num_points[0]]
         point_ends += [self.num_points[1]] if self.uniform_points_probability > 0 else []
         point_ends += [self.max_num_points] if self.uniform_points_probability < 1 else []
@@ -156,25 +167,59 @@ class MetaDistribution:
     @property
     def has_ties(self) -> bool:
         """Whether some family draws tied values."""
-        return any(weight > 0 and name.partition("-")[0] in TIED_KINDS for name, weight in self.families.items())
+        tied = any(weight > 0 and name.partition("-")[0] in TIED_KINDS for name, weight in self.families.items())
+        return tied or self.category_probability > 0
 
-    def draw_shapes(self, generator: np.random.Generator) -> tuple[BatchShape, ...]:
-        """The groups of one batch: n, dims and the number of data sets in common, a family and composition each."""
+    def draw_shapes(self, generator: np.random.Generator, *, held_out: bool = False) -> tuple[BatchShape, ...]:
+        """The groups of one batch: n, dims and the number of data sets in common, a family and composition each.
+
+        With `held_out`, pools give parameter sets that no training batch gets.
+        """
         low, high = self.num_points
         if generator.random() < self.uniform_points_probability:
             num_points = int(generator.integers(low, high + 1))
         else:
             num_points = _log_uniform_integer(generator, low, self.max_num_points)
+        if self.category_probability > 0 and generator.random() < self.category_probability and num_points >= 12:
+            return self._draw_categories(generator, num_points, held_out)
         if generator.random() < self.equal_dims_probability:
             dim_x = dim_y = int(generator.integers(self.dims[0], self.dims[1] + 1))
         else:
             dim_x = _log_uniform_integer(generator, 1, self.max_dim)
             dim_y = _log_uniform_integer(generator, 1, self.max_dim)
         size = self._num_datasets(num_points, dim_x + dim_y) // self.groups_per_batch
-        return tuple(self._draw_group(generator, num_points, dim_x, dim_y, size) for _ in range(self.groups_per_batch))
+        return tuple(
+            self._draw_group(generator, num_points, dim_x, dim_y, size, held_out) for _ in range(self.groups_per_batch)
+        )
+
+    def _draw_categories(
+        self, generator: np.random.Generator, num_points: int, held_out: bool
+    ) -> tuple[BatchShape, ...]:
+        """Groups about one unordered variable in X, and one in Y or none; other coordinates may stand beside them."""
+        most = min(MOST_LEVELS, num_points // 4)
+        levels_x = _log_uniform_integer(generator, 3, most)
+        levels_y = _log_uniform_integer(generator, 3, most) if generator.random() < 0.4 else 0
+        other_x = other_y = 0
+        if generator.random() < 0.5:
+            other_x, other_y = (_log_uniform_integer(generator, 1, min(8, self.max_dim)) for _ in range(2))
+        dim_x, dim_y = levels_x + other_x, max(1, levels_y) + other_y
+        size = self._num_datasets(num_points, dim_x + dim_y) // self.groups_per_batch
+        return tuple(
+            BatchShape(
+                family="categories",
+                num_points=num_points,
+                dim_x=dim_x,
+                dim_y=dim_y,
+                num_datasets=size,
+                blocks=((self._base_family(generator), other_x, other_y),) if other_x else (),
+                chunk=chunk_number(int(generator.integers(_CHUNKS)), held_out),
+                levels=(levels_x, levels_y),
+            )
+            for _ in range(self.groups_per_batch)
+        )
 
     def _draw_group(
-        self, generator: np.random.Generator, num_points: int, dim_x: int, dim_y: int, size: int
+        self, generator: np.random.Generator, num_points: int, dim_x: int, dim_y: int, size: int, held_out: bool
     ) -> BatchShape:
         names = list(self.families)
         weights = np.array([self.families[name] for name in names])
@@ -187,7 +232,8 @@ class MetaDistribution:
             blocks = tuple((self._base_family(generator), dim_x, dim_y) for _ in range(2))
         warp_x, warp_y = (self._draw_warp(generator, dim, embed=not blocks) for dim in (dim_x, dim_y))
         members = [name for name, _, _ in blocks] or [family]
-        tied = any(name.partition("-")[0] in TIED_KINDS for name in members)  # levels stay the levels they are
+        kinds = {name.partition("-")[0] for name in members}
+        tied = not kinds.isdisjoint(TIED_KINDS)  # levels stay the levels they are
         return BatchShape(
             family=family,
             num_points=num_points,
@@ -200,6 +246,7 @@ class MetaDistribution:
             warp_x=None if tied else warp_x,
             warp_y=None if tied else warp_y,
             flows=self._draw_flows(generator),
+            chunk=0 if kinds.isdisjoint(POOLED_KINDS) else chunk_number(int(generator.integers(_CHUNKS)), held_out),
         )
 
     def _draw_flows(self, generator: np.random.Generator) -> tuple[int, int]:
@@ -251,9 +298,12 @@ def _log_uniform_integer(generator: np.random.Generator, low: int, high: int) ->
 
 def draw_joint(meta: MetaDistribution, shape: BatchShape, random: Streams) -> Joint:
     """Parameters of B joints of one shape."""
-    law = ParameterLaw(weak_probability=meta.weak_probability, df=meta.df)
+    law = ParameterLaw(weak_probability=meta.weak_probability, df=meta.df, chunk=shape.chunk)
     joint: Joint
-    if shape.family == "product":
+    if shape.family == "categories":
+        parts: list[Joint] = [draw_categories(*shape.levels, _NO_DEPENDENCE, random)]
+        joint = BlockProduct([*parts, *(draw_family(*block, law, random) for block in shape.blocks)])
+    elif shape.family == "product":
         joint = BlockProduct([_draw_block(meta, block, law, random) for block in shape.blocks])
     elif shape.family == "independent":
         first, second = (draw_family(*block, law, random) for block in shape.blocks)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from data_gen.coordinate_pairs import CoordinatePairs
-from data_gen.discrete import pick, take_level
+from data_gen.discrete import draw_shares, pick, take_level
+from data_gen.pools import Pool
 from data_gen.streams import Streams
 
-__all__ = ["NormalMixture"]
+__all__ = ["NORMAL_MIXTURES", "NormalMixture", "normal_mixture_pool"]
 
-_REACH, _NODES = 5.6, 45  # of a trapezoid in each of the two whitened coordinates of a component
+NORMAL_MIXTURES = ("shared", "own", "contaminated")
+_REACH, _NODES = 5.2, 37  # of a trapezoid in each of the two whitened coordinates of a component
+_ROWS = 8  # pairs whose densities fit the processor's cache
+_COMPONENTS, _CHUNK_SIZE, _NUM_CHUNKS = 6, 512, 24
 
 
 class NormalMixture(CoordinatePairs):
     """K components of weights `share` (B, P, K), means `mean` (B, P, K, 2), standard deviations `scale` (B, P, K, 2)
     and correlations `rho` (B, P, K), at most 0.85 in size.
 
-    MI is the mean log density ratio, integrated component by component on a 45 × 45 trapezoid of its own. Standard
+    MI is the mean log density ratio, integrated component by component on a 37 × 37 trapezoid of its own. Standard
     deviations of one coordinate may differ by a factor of 2.6: a component's narrow axis is then wider than the step of
     another's nodes.
     """
@@ -74,3 +80,36 @@ class NormalMixture(CoordinatePairs):
             for i, values in enumerate((noise[:, 0], second))
         )
         return x, y
+
+
+def _make(variant: str, random: Streams) -> dict[str, Tensor]:
+    """Two to six clusters; with "shared" or "own" scales and correlations, or "contaminated", all about one centre."""
+    share = draw_shares(_COMPONENTS, 1, random)
+    spread = (0.05 * 120 ** random.uniform(1)).view(-1, 1, 1, 1)
+    mean = spread * random.normal(1, _COMPONENTS, 2)
+    scale = 1.6 ** random.uniform(1, _COMPONENTS, 2, low=-1.0, high=1.0)
+    rho = 0.85 * (2 * random.uniform(1, _COMPONENTS) - 1)
+    if variant == "shared":
+        scale, rho = scale[:, :, :1].expand_as(scale), rho[:, :, :1].expand_as(rho)
+    elif variant == "contaminated":
+        mean = torch.zeros_like(mean)
+    information = torch.cat(
+        [
+            NormalMixture(share[i], mean[i], scale[i], rho[i], 1, 1).pair_information
+            for i in torch.arange(len(random)).split(_ROWS)
+        ]
+    )
+    rows = {"share": share, "mean": mean, "scale": scale, "rho": rho, "mi": information}
+    return {**{name: values.squeeze(1) for name, values in rows.items()}, "standard_error": 0 * information.squeeze(1)}
+
+
+@cache
+def normal_mixture_pool(variant: str) -> Pool:
+    """The pool of one of NORMAL_MIXTURES."""
+    return Pool(
+        f"normal_mixture-{variant}",
+        _CHUNK_SIZE,
+        _NUM_CHUNKS,
+        lambda random: _make(variant, random),
+        ("data_gen.normal_mixtures", "data_gen.discrete"),
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,22 +18,23 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from data_gen.files import write_whole
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import STREAM_VERSION, Batch, generate_batch
 from data_gen.streams import structure_generator
 
 __all__ = ["MANIFEST", "Plan", "ShardedBatches", "make_shard", "make_shards", "missing_shards", "write_manifest"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 _FACTS = "mist"
+_TENSORS = ("x", "y", "mi", "weight", "standard_error", "groups_x", "groups_y")
 _ORPHAN_SECONDS = 24 * 3600
 
 
@@ -121,11 +121,11 @@ def make_shard(plan: Plan, shard: int, out: Path) -> Path:
     families: dict[str, list[str]] = {}
     for index in batches:
         batch = generate_batch(plan.meta, plan.seed, index)
-        for name in ("x", "y", "mi", "weight"):
+        for name in _TENSORS:
             tensors[f"{index}.{name}"] = getattr(batch, name).contiguous()
         families[str(index)] = list(batch.family)
     facts = {"plan": plan.digest, "batches": [batches.start, batches.stop], "families": families}
-    _write_whole(path, save(tensors, {_FACTS: json.dumps(facts)}))  # one entry: safetensors does not order several
+    write_whole(path, save(tensors, {_FACTS: json.dumps(facts)}))  # one entry: safetensors does not order several
     return path
 
 
@@ -133,20 +133,6 @@ def _facts(file: Any) -> dict[str, Any]:
     """What an open shard says of itself."""
     facts: dict[str, Any] = json.loads((file.metadata() or {}).get(_FACTS, "{}"))
     return facts
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Under a name of this process first, then moved in one step: no reader ever sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # process numbers of two machines may be equal
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def missing_shards(plan: Plan, out: Path, shards: Sequence[int] | None = None) -> list[int]:
@@ -245,7 +231,7 @@ def write_manifest(plan: Plan, out: Path) -> Path:
         "shards": entries,
     }
     path = out / MANIFEST
-    _write_whole(path, json.dumps(manifest, indent=2).encode())
+    write_whole(path, json.dumps(manifest, indent=2).encode())
     return path
 
 
@@ -290,13 +276,13 @@ class ShardedBatches(Sequence[Batch]):
                 facts = _facts(file)
                 if facts["plan"] != self.manifest["plan"]:
                     raise ValueError(f"got {path} of another meta-dataset than {MANIFEST} says; make it anew")
-                x, y, mi, weight = (file.get_tensor(f"{index}.{name}") for name in ("x", "y", "mi", "weight"))
+                tensors = {name: file.get_tensor(f"{index}.{name}") for name in _TENSORS}
                 family = tuple(facts["families"][str(index)])
         except SafetensorError as error:
             raise ValueError(
                 f"got {path}, which is damaged ({error}); delete it and make the meta-dataset again"
             ) from error
-        return Batch(x=x, y=y, mi=mi, weight=weight, family=family, index=index)
+        return Batch(**tensors, family=family, index=index)
 
     def verify(self) -> None:
         """Compare every shard with its sha256; ValueError names those that differ."""

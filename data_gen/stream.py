@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.meta_distribution import MetaDistribution, draw_joint
+from data_gen.joint import label_error
+from data_gen.meta_distribution import BatchShape, MetaDistribution, draw_joint
 from data_gen.streams import Streams, structure_generator
 
-__all__ = ["STREAM_VERSION", "Batch", "generate_batch", "stream"]
+__all__ = ["EVALUATION_SEED", "STREAM_VERSION", "Batch", "generate_batch", "stream"]
 
-STREAM_VERSION = 1  # to be raised with every change after which some law draws other numbers from the same seed
+EVALUATION_SEED = 1 << 40  # from here on, seeds get parameter sets of the pools that no training batch gets
+_LABEL_ERROR = 0.02  # largest standard error of a label that counts, of (mi + 0.05)
+STREAM_VERSION = 2  # to be raised with every change after which some law draws other numbers from the same seed
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,12 @@ class Batch:
     x: Tensor  # (B, N, Dx) float32
     y: Tensor  # (B, N, Dy) float32
     mi: Tensor  # (B,) float64, nats
-    weight: Tensor  # (B,) float32: 1, or 0 where the label lies beyond max_mi or a point is not finite
+    weight: Tensor  # (B,) float32: 1, or 0 where the label lies beyond max_mi, its error is large or a point not finite
     family: tuple[str, ...]  # of every data set
     index: int
+    standard_error: Tensor  # (B,) float64, of the labels, nats; 0 where they are exact
+    groups_x: Tensor  # (Dx,) int64: indicator columns of one unordered variable share a positive number; 0 elsewhere
+    groups_y: Tensor  # (Dy,) int64
 
 
 def generate_batch(
@@ -36,7 +42,7 @@ def generate_batch(
     Shape and families depend on (seed, index), data set i on (seed, index, i): the slices of a batch, in order, are the
     batch. The number of data sets must be divisible by num_slices (it is a multiple of 8), ValueError otherwise.
     """
-    groups = meta.draw_shapes(structure_generator(seed, index))
+    groups = meta.draw_shapes(structure_generator(seed, index), held_out=seed >= EVALUATION_SEED)
     total = sum(group.num_datasets for group in groups)
     if total % num_slices:
         raise ValueError(
@@ -44,7 +50,7 @@ def generate_batch(
             "choose 1, 2, 4 or 8 slices"
         )
     low, high = slice_index * total // num_slices, (slice_index + 1) * total // num_slices
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, ...]] = []
     families: list[str] = []
     start = 0
     for group in groups:
@@ -53,11 +59,15 @@ def generate_batch(
         if first < last:
             random = Streams.for_batch(seed, index, first, last)
             joint = draw_joint(meta, group, random)
-            parts.append((*joint.sample(group.num_points, random), joint.mutual_information))
+            sides, information = joint.sample(group.num_points, random), joint.mutual_information
+            parts.append((*sides, information, label_error(joint).expand_as(information)))
             families += [group.family] * (last - first)
-    x, y, mi = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    x, y, mi, error = (torch.cat(columns) for columns in zip(*parts, strict=True))
     finite = x.isfinite().all(-1).all(-1) & y.isfinite().all(-1).all(-1) & mi.isfinite()
-    keep = finite & (mi <= meta.max_mi)
+    keep = finite & (mi <= meta.max_mi) & (error <= _LABEL_ERROR * (mi + 0.05) + 1e-9)
+    marks_x, marks_y = (_marks(levels, dim) for levels, dim in zip(groups[0].levels, _dims(groups[0]), strict=True))
+    for side, marks in ((x, marks_x), (y, marks_y)):  # a level that no point has would not be a column in use
+        keep &= (side.amax(1) > side.amin(1)).logical_or(marks == 0).all(-1)
     return Batch(
         x=torch.nan_to_num(x, nan=0.0),
         y=torch.nan_to_num(y, nan=0.0),
@@ -65,7 +75,19 @@ def generate_batch(
         weight=keep.float(),
         family=tuple(families),
         index=index,
+        standard_error=torch.where(keep, error, 0.0),
+        groups_x=marks_x,
+        groups_y=marks_y,
     )
+
+
+def _dims(group: BatchShape) -> tuple[int, int]:
+    return group.dim_x, group.dim_y
+
+
+def _marks(levels: int, dim: int) -> Tensor:
+    """Ones on the leading indicator columns."""
+    return (torch.arange(dim) < levels).long()
 
 
 def stream(

@@ -39,6 +39,12 @@ class Streams:
     def __len__(self) -> int:
         return len(self.generators)
 
+    def select(self, rows: Sequence[int] | Tensor) -> Streams:
+        """The streams of the given rows: the same generators, which go on from where they are."""
+        chosen = Streams.__new__(Streams)
+        chosen.generators = [self.generators[int(row)] for row in rows]
+        return chosen
+
     def normal(self, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Standard normal draws, (B, *shape)."""
         out = torch.empty(len(self), *shape, dtype=dtype)

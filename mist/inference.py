@@ -175,6 +175,7 @@ class Estimator:
             discrete_x=discrete_x,
             discrete_y=discrete_y,
             max_points=most_points if on_limit == "subsample" else None,
+            ties_known=self.network.config.features.ties,
         )
         if data.is_degenerate:
             return data

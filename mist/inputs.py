@@ -81,12 +81,14 @@ def prepare(
     discrete_x: Discrete = None,
     discrete_y: Discrete = None,
     max_points: int | None = None,
+    ties_known: bool = False,
 ) -> Prepared:
     """Validate two sides of paired points.
 
     x, y: (n,) or (n, d), (n,) meaning (n, 1): numpy, torch, pandas, polars, or lists of numbers.
     nan_policy: "raise", or "omit" to drop each point where either side misses a value (recorded as a warning).
     discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names.
+    ties_known: the estimator was trained on tied values, so that they are no cause for a warning.
     max_points: use at most so many points, a choice that the order of the points does not move (a warning says so).
     Raises an `InputError` subclass.
     """
@@ -114,8 +116,8 @@ def prepare(
             column.values = column.values[chosen]
         warnings.append(f"{max_points} of {num_points} points were used: the checkpoint was not trained on more")
     return Prepared(
-        x=_side(x_columns, x_columns + y_columns, warnings),
-        y=_side(y_columns, y_columns + x_columns, warnings),
+        x=_side(x_columns, x_columns + y_columns, warnings, ties_known),
+        y=_side(y_columns, y_columns + x_columns, warnings, ties_known),
         warnings=tuple(warnings),
     )
 
@@ -126,7 +128,7 @@ def _representative(columns: list[_Column]) -> NDArray[np.int64]:
     return canonical_order(ranks)[0].numpy()
 
 
-def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str]) -> Side:
+def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str], ties_known: bool) -> Side:
     """Drop constant columns, encode categories, and note what makes a column hard to read."""
     side = columns[0].name.split(" ")[0]
     constant = [c for c in columns if c.values.min() == c.values.max()]
@@ -157,7 +159,8 @@ def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str
     names = [c.name for c in columns if c not in constant and not c.is_category]
     if numeric:
         table = np.stack(numeric, axis=1)
-        warnings.extend(w for w in (ties_warning(table, names), collinearity_warning(table, side)) if w)
+        ties = None if ties_known else ties_warning(table, names)
+        warnings.extend(w for w in (ties, collinearity_warning(table, side)) if w)
     return Side(values=np.ascontiguousarray(values), groups=tuple(groups), dim=len(columns))
 
 

@@ -124,7 +124,7 @@ def _df_posterior(ranks: Tensor, factor: Tensor) -> Tensor:
     log_likelihoods = []
     for df in DF_GRID:
         table = student_table(num_points, df if math.isfinite(df) else 1e9, ranks.device)
-        radius = torch.linalg.vector_norm(inverse @ take(table.float(), ranks), dim=-2).double().square()  # (B, N)
+        radius = (inverse @ take(table.float(), ranks)).square().sum(-2).double()  # (B, N)
         marginal = table[::2]
         if math.isinf(df):
             joint = -0.5 * radius.sum(-1) + 0.5 * dim * marginal.square().sum()

@@ -19,6 +19,14 @@ def single_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_label_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Pools of labels are made for the tests alone, not read from or written to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def unmoved_global_state() -> Iterator[None]:
     """Fails the test if it moved the global random state of torch, numpy or Python, or torch's global settings.

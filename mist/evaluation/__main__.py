@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import mist
+from data_gen.meta_distribution import MetaDistribution
 from mist.errors import CheckpointError
 from mist.evaluation.prediction import Records, evaluate_network
 from mist.evaluation.report import format_false_alarms, format_table, write_report
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "--suite",
         action="append",
         choices=[*SUITES, "all"],
-        help="suite to run, may be repeated (default: core)",
+        help="suite to run, may be repeated (default: core, data sets of the law the checkpoint was trained on)",
     )
     parser.add_argument(
         "--data", type=Path, help="folder with mist_imd.npz, mist_oomd.npz, bmi40_10k.npz to read instead of drawing"
@@ -78,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name == "shards":
                 datasets = read_shards(arguments.shards, arguments.num_datasets)
             else:
+                law = MetaDistribution.from_dict(estimator.config["meta_distribution"]) if name == "core" else None
                 datasets = build_suite(
-                    name, data=arguments.data, num_datasets=arguments.num_datasets, seed=arguments.seed
+                    name, data=arguments.data, num_datasets=arguments.num_datasets, seed=arguments.seed, meta=law
                 )
             records, seconds = _evaluate(estimator.network, datasets, not arguments.no_baselines)
             _print_suite(records, estimator.checkpoint.label, seconds)

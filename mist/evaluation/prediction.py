@@ -74,14 +74,15 @@ def predict(estimator: HasNetwork, datasets: Sequence[Dataset], progress: Callab
     """Predicted quantiles at the network's levels, nats, (R, Q), in the order of the data sets."""
     network = estimator.network
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    same_shape: dict[tuple[int, int, int], list[int]] = defaultdict(list)
+    same_shape: dict[tuple[tuple[int, int, int], tuple[int, ...], tuple[int, ...]], list[int]] = defaultdict(list)
     for index, data in enumerate(datasets):
-        same_shape[data.shape].append(index)
+        same_shape[data.shape, data.groups_x, data.groups_y].append(index)
     rows: dict[int, Array] = {}
     training = network.training
     network.eval()
     try:
-        for (num_points, dim_x, dim_y), indices in same_shape.items():
+        for ((num_points, dim_x, dim_y), *groups), indices in same_shape.items():
+            marks = [torch.tensor(group, device=device) if group else None for group in groups]
             dim = dim_x + dim_y
             size = max(1, min(_MAX_BATCH, _MAX_NUMBERS // (num_points * dim), _MAX_PAIRS // dim**2))
             for start in range(0, len(indices), size):
@@ -91,7 +92,7 @@ def predict(estimator: HasNetwork, datasets: Sequence[Dataset], progress: Callab
                     for side in ("x", "y")
                 )
                 with torch.inference_mode():
-                    rows.update(zip(batch, network(x, y).double().cpu().numpy(), strict=True))
+                    rows.update(zip(batch, network(x, y, *marks).double().cpu().numpy(), strict=True))
                 if progress is not None:
                     progress(len(rows))
     finally:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_gen import Joint, MetaDistribution, Streams, generate_batch
+from data_gen.default_law import default_law
+from data_gen.held_out import HELD_OUT, draw_held_out
 from data_gen.meta_distribution import BatchShape, draw_joint
 from data_gen.reference_files import REFERENCE_FILES, read_reference_file
 from data_gen.reference_tasks import (
@@ -24,6 +26,7 @@ from data_gen.reference_tasks import (
     draw_mist_joint,
 )
 from data_gen.shards import ShardedBatches
+from data_gen.stream import EVALUATION_SEED, Batch
 
 __all__ = [
     "BMI_NUM_POINTS",
@@ -32,6 +35,7 @@ __all__ = [
     "bmi_40",
     "build_suite",
     "core",
+    "held_out",
     "independence",
     "mist_imd",
     "mist_oomd",
@@ -39,9 +43,8 @@ __all__ = [
     "read_shards",
 ]
 
-# Evaluation draws from seeds of its own: a training run with the same small number sees other data sets.
-EVALUATION_SEED = 1 << 40
 BMI_NUM_POINTS = (1_000, 5_000, 10_000)
+HELD_OUT_NUM_POINTS = (200, 1_000, 5_000)
 _CELL = 4  # data sets of one configuration, n and dim
 
 
@@ -54,6 +57,8 @@ class Dataset:
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     mi: float
+    groups_x: tuple[int, ...] = ()  # indicator columns of one unordered variable share a positive number; () none
+    groups_y: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,6 +73,13 @@ def _unstack(suite: str, families: Sequence[str], x: Tensor, y: Tensor, mi: Tens
     ]
 
 
+def _kept(suite: str, batch: Batch) -> list[Dataset]:
+    """The data sets of a batch whose labels count."""
+    marks = tuple(tuple(groups.tolist()) if groups.any() else () for groups in (batch.groups_x, batch.groups_y))
+    datasets = zip(_unstack(suite, batch.family, batch.x, batch.y, batch.mi), batch.weight.tolist(), strict=True)
+    return [replace(data, groups_x=marks[0], groups_y=marks[1]) for data, weight in datasets if weight > 0]
+
+
 def _sample(suite: str, family: str, joint: Joint, num_points: int, random: Streams) -> list[Dataset]:
     x, y = joint.sample(num_points, random)
     return _unstack(suite, [family] * len(x), x, y, joint.mutual_information)
@@ -75,13 +87,12 @@ def _sample(suite: str, family: str, joint: Joint, num_points: int, random: Stre
 
 def core(num_datasets: int = 2000, seed: int = 0, meta: MetaDistribution | None = None) -> list[Dataset]:
     """The first `num_datasets` of a meta-distribution (the default one), eight of a shape so that shapes are many."""
-    meta = replace(meta or MetaDistribution(), datasets_per_batch=(8, 8))
+    meta = replace(meta or default_law(), datasets_per_batch=(8, 8))
     out: list[Dataset] = []
     index = 0
     while len(out) < num_datasets:
         batch = generate_batch(meta, EVALUATION_SEED + seed, index)
-        kept = zip(_unstack("core", batch.family, batch.x, batch.y, batch.mi), batch.weight.tolist(), strict=True)
-        out += [data for data, weight in kept if weight > 0]
+        out += _kept("core", batch)
         index += 1
     return out[:num_datasets]
 
@@ -128,9 +139,9 @@ def _first_points(datasets: Sequence[Dataset], num_points: Sequence[int]) -> lis
 
 
 def independence(num_datasets: int = 400, seed: int = 0) -> list[Dataset]:
-    """X and Y of independent draws of the default families, n from 10 (dx + dy) to 100 times it, at most 4,000.
+    """X and Y of independent draws of elliptical, additive and noise families.
 
-    Dims are log-uniform on 1…64, equal or not.
+    n is log-uniform from 10 (dx + dy) to ten times it, at most 4,000; dims are log-uniform on 1…64, equal or not.
     """
     meta = MetaDistribution()
     bases = [name for name in meta.families if name not in ("independent", "product")] + ["noise"]
@@ -149,6 +160,20 @@ def independence(num_datasets: int = 400, seed: int = 0) -> list[Dataset]:
     return out[:num_datasets]
 
 
+def held_out(num_datasets: int = 560, seed: int = 0, num_points: Sequence[int] = HELD_OUT_NUM_POINTS) -> list[Dataset]:
+    """Kinds of dependence that no training law can draw, at each n; of each kind num_datasets / 21 data sets.
+
+    One coordinate a side, but for X of the parities (two or three) and of the vines (three). Smaller n are first points
+    of the largest.
+    """
+    each = max(1, round(num_datasets / (len(HELD_OUT) * len(num_points))))
+    out: list[Dataset] = []
+    for index, name in enumerate(HELD_OUT):
+        random = Streams.for_batch(EVALUATION_SEED + seed, index, 0, each)
+        out += _sample("held-out", name, draw_held_out(name, random), max(num_points), random)
+    return _first_points(out, num_points)
+
+
 def read_reference(path: str | Path, suite: str) -> list[Dataset]:
     """Data sets of a reference file. FileNotFoundError or ValueError where it is missing or damaged."""
     return [Dataset(suite, sample.label, sample.x, sample.y, sample.mi) for sample in read_reference_file(path)]
@@ -162,8 +187,7 @@ def read_shards(folder: str | Path, num_datasets: int | None = None) -> list[Dat
     for batch in ShardedBatches(folder):
         if len(out) >= most:
             break
-        datasets = _unstack("shards", batch.family, batch.x, batch.y, batch.mi)
-        out += [data for data, weight in zip(datasets, batch.weight.tolist(), strict=True) if weight > 0]
+        out += _kept("shards", batch)
     if not out:
         raise ValueError(f"got no data set of weight > 0 in {folder}, expected some; look at its max_mi")
     return out[:most]
@@ -175,19 +199,27 @@ SUITES: dict[str, Callable[..., list[Dataset]]] = {
     "mist-oomd": mist_oomd,
     "bmi-40": bmi_40,
     "independence": independence,
+    "held-out": held_out,
 }
 
 
 def build_suite(
-    name: str, *, data: str | Path | None = None, num_datasets: int | None = None, seed: int = 0
+    name: str,
+    *,
+    data: str | Path | None = None,
+    num_datasets: int | None = None,
+    seed: int = 0,
+    meta: MetaDistribution | None = None,
 ) -> list[Dataset]:
     """Data sets of one suite; with `data`, suites that have a reference file there are read from it instead of drawn.
 
-    `num_datasets` (None: the suite's own; all of a file) counts per n for bmi-40 and thins a file evenly. ValueError
-    for an unknown name.
+    `num_datasets` (None: the suite's own; all of a file) counts per n for bmi-40 and thins a file evenly. `meta` is the
+    law of "core", that of the estimator's training. ValueError for an unknown name.
     """
     if name not in SUITES:
         raise ValueError(f"got suite {name!r}, expected one of {sorted(SUITES)}")
+    if name == "core":
+        return core(seed=seed, meta=meta, **({} if num_datasets is None else {"num_datasets": num_datasets}))
     if data is None or name not in REFERENCE_FILES:
         return SUITES[name](seed=seed, **({} if num_datasets is None else {"num_datasets": num_datasets}))
     datasets = read_reference(Path(data) / REFERENCE_FILES[name], name)

@@ -46,7 +46,7 @@ def recalibrate(
     with torch.no_grad():
         for index in range(-(-num_datasets // _BATCH)):
             batch = generate_batch(meta, CALIBRATION_SEED + seed, index)
-            features = extract_features(batch.x, batch.y, network.config.features)
+            features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
             parts.append([part.float().cpu() for part in network.head_parts(features)])
             labels.append(batch.mi.float())
             weights.append(batch.weight)

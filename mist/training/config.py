@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from data_gen.default_law import default_law
 from data_gen.meta_distribution import MetaDistribution
+from data_gen.shards import ShardedBatches
+from mist.features import FeatureConfig
 from mist.network import NetworkConfig
 from mist.training.calibration import check_num_datasets
 
@@ -66,8 +69,8 @@ class TrainingConfig:
     shards: str | None = None  # learn from a meta-dataset on disk, over and over; its law replaces meta_distribution
     preliminary: bool = True
     evaluation_datasets: int = 600
-    model: NetworkConfig = field(default_factory=NetworkConfig)
-    meta_distribution: MetaDistribution = field(default_factory=MetaDistribution)
+    model: NetworkConfig = field(default_factory=lambda: NetworkConfig(features=FeatureConfig(ties=True)))
+    meta_distribution: MetaDistribution = field(default_factory=default_law)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -94,13 +97,24 @@ class TrainingConfig:
             )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
-        """Build from plain YAML; unknown keys at any depth are refused with ValueError."""
+    def from_dict(cls, values: Mapping[str, Any], law: MetaDistribution | None = None) -> TrainingConfig:
+        """Build from plain YAML; unknown keys at any depth are refused with ValueError.
+
+        `model.features.ties: auto` marks ties where the law draws some: the law of the shards, read from their folder
+        unless it is given here, else meta_distribution.
+        """
         values = dict(values)
         nested: dict[str, Any] = {}
-        for key, kind in (("model", NetworkConfig), ("meta_distribution", MetaDistribution)):
-            if key in values:
-                nested[key] = kind.from_dict(values.pop(key))
+        if "meta_distribution" in values:
+            nested["meta_distribution"] = MetaDistribution.from_dict(values.pop("meta_distribution"))
+        if "model" in values:
+            model = dict(values.pop("model"))
+            features = dict(model.get("features", {}))
+            if features.get("ties") == "auto":
+                if law is None and values.get("shards") is not None:
+                    law = ShardedBatches(values["shards"]).meta
+                features["ties"] = (law or nested.get("meta_distribution") or default_law()).has_ties
+            nested["model"] = NetworkConfig.from_dict({**model, "features": features})
         for key, plain in (
             ("optimization", OptimizationConfig),
             ("trainer", TrainerConfig),

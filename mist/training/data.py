@@ -13,15 +13,19 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.shards import ShardedBatches
-from data_gen.stream import Batch, generate_batch, stream
+from data_gen.stream import STREAM_VERSION, Batch, generate_batch, stream
 
 __all__ = ["StreamDataModule"]
 
-Item = dict[str, Any]  # x (B, N, Dx), y (B, N, Dy), mi (B,), weight (B,), index int
+_VALIDATION_SEED = (
+    2 << 40
+)  # no data set of training, evaluation or calibration, nor a parameter set of training's pools
+Item = dict[str, Any]  # x (B, N, Dx), y (B, N, Dy), mi (B,), weight (B,), groups_x (Dx,), groups_y (Dy,), index int
+_ROWS = ("x", "y", "mi", "weight")  # one of each a data set
 
 
 def _item(batch: Batch) -> Item:
-    return {"x": batch.x, "y": batch.y, "mi": batch.mi, "weight": batch.weight, "index": batch.index}
+    return {name: getattr(batch, name) for name in (*_ROWS, "groups_x", "groups_y", "index")}
 
 
 class _Stream(IterableDataset[Item]):
@@ -63,7 +67,7 @@ def _slice(item: Item, rank: int, world_size: int) -> Item:
             f"got {world_size} processes for a batch of {total} data sets, expected a divisor; choose 1, 2, 4 or 8"
         )
     rows = slice(rank * total // world_size, (rank + 1) * total // world_size)
-    return {key: value[rows] if isinstance(value, torch.Tensor) else value for key, value in item.items()}
+    return {key: value[rows] if key in _ROWS else value for key, value in item.items()}
 
 
 class _FixedSet(Dataset[Item]):
@@ -103,7 +107,7 @@ class StreamDataModule(LightningDataModule):
             )
         self.meta = meta
         self.seed = seed
-        self.validation_seed = validation_seed
+        self.validation_seed = _VALIDATION_SEED + validation_seed
         self.validation_batches = validation_batches
         self.validation_meta = dataclasses.replace(meta, datasets_per_batch=(validation_datasets, validation_datasets))
         self.num_workers = num_workers
@@ -141,6 +145,7 @@ class StreamDataModule(LightningDataModule):
             "seed": self.seed,
             "source": self.source,
             "meta_distribution": self.meta.to_dict(),
+            "stream_version": STREAM_VERSION,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -154,5 +159,17 @@ class StreamDataModule(LightningDataModule):
             raise ValueError(
                 f"got data from {self.source}, expected from {source} as in the run being resumed; "
                 "resume with its shards= (unchanged), or start a new run from its weights with init_from="
+            )
+        if (made := state_dict.get("stream_version")) != STREAM_VERSION:
+            raise ValueError(
+                f"got a run whose data are of stream version {made}, expected {STREAM_VERSION}: one seed draws other "
+                "data sets now; resume with the version of mist-mi that began it, or start from its weights with "
+                "init_from="
+            )
+        if (law := state_dict["meta_distribution"]) != self.meta.to_dict():
+            changed = sorted(key for key, value in self.meta.to_dict().items() if law.get(key) != value)
+            raise ValueError(
+                f"got a meta_distribution that differs in {changed} from that of the run being resumed, expected the "
+                "same; resume with its settings, or start a new run from its weights with init_from="
             )
         self.next_index = state_dict["next_index"]

@@ -85,7 +85,10 @@ def export(
         meta_distribution=meta.to_dict(),
         lineage=lineage,
         card=_card(config, network, lineage, evaluation),
-        extra={"preliminary": config.preliminary, "trained_on_categories": False},
+        extra={
+            "preliminary": config.preliminary,
+            "trained_on_categories": config.meta_distribution.category_probability > 0,
+        },
         name=config.name,
     )
 
@@ -141,15 +144,16 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibrati
     values = OmegaConf.to_container(OmegaConf.load(settings), resolve=True)
     assert isinstance(values, dict)
     values.pop("logger", None)
-    config = TrainingConfig.from_dict({str(key): value for key, value in values.items()})
+    saved = torch.load(state, map_location="cpu", weights_only=True)
+    data = saved[StreamDataModule.__qualname__]
+    law = MetaDistribution.from_dict(data["meta_distribution"])
+    config = TrainingConfig.from_dict({str(key): value for key, value in values.items()}, law)
     config = replace(config, preliminary=preliminary)
     if calibration_datasets is not None:
         optimization = replace(config.optimization, calibration_datasets=calibration_datasets)
         config = replace(config, optimization=optimization)
-    saved = torch.load(state, map_location="cpu", weights_only=True)
-    data = saved[StreamDataModule.__qualname__]
     if config.shards is not None:
-        config = config.with_law(MetaDistribution.from_dict(data["meta_distribution"]))
+        config = config.with_law(law)
     network = MISTNetwork(config.model)
     prefix = "network."
     weights = {key.removeprefix(prefix): v for key, v in saved["state_dict"].items() if key.startswith(prefix)}

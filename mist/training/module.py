@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from mist.features import extract_features
+from mist.features import Features, extract_features
 from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import expand, interpolate_levels, pinball, quantile_loss
 from mist.training.config import OptimizationConfig
@@ -41,7 +41,7 @@ class EstimatorModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch of equal shapes."""
-        features = extract_features(batch["x"], batch["y"], self.network.config.features)
+        features = self._features(batch)
         compressed = self.network.forward_features(features)
         loss = quantile_loss(
             compressed.float(),
@@ -52,6 +52,11 @@ class EstimatorModule(LightningModule):
         )
         self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=len(batch["mi"]))
         return loss
+
+    def _features(self, batch: dict[str, Any]) -> Features:
+        return extract_features(
+            batch["x"], batch["y"], self.network.config.features, batch["groups_x"], batch["groups_y"]
+        )
 
     def on_train_start(self) -> None:
         """Start the clock."""
@@ -103,7 +108,7 @@ class EstimatorModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """CRPS and MSE in nats and nats², and coverage of the 90 % interval, on the fixed set."""
-        features = extract_features(batch["x"], batch["y"], self.network.config.features)
+        features = self._features(batch)
         quantiles = expand(self.network.forward_features(features).float())  # (B, Q)
         mi, keep = batch["mi"].float(), batch["weight"] > 0
         if not keep.any():

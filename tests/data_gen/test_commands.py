@@ -9,7 +9,8 @@ from matplotlib.image import imread
 
 from data_gen import MetaDistribution, Streams
 from data_gen.__main__ import _load, main, make_from_settings
-from data_gen.families import FAMILIES
+from data_gen.default_law import default_law
+from data_gen.families import FAMILIES, every_pool
 from data_gen.meta_distribution import draw_joint
 from data_gen.preview import _gallery
 from data_gen.shards import ShardedBatches
@@ -81,13 +82,39 @@ def test_preview(tmp_path, repository, capsys):
     assert str(path) in capsys.readouterr().out
     assert imread(path).shape[0] > 400
     assert main(["preview", "--meta-distribution", "wide"]) == 2
-    assert "got meta-distribution 'wide', expected one of ['broad', 'default', 'narrow']" in capsys.readouterr().err
+    assert (
+        "got meta-distribution 'wide', expected one of ['default', 'elliptical', 'narrow']" in capsys.readouterr().err
+    )
 
 
 def test_gallery_shows_the_families_of_the_law():
     meta = MetaDistribution(families={"copula": 1.0, "gaussian-sparse": 1.0, "additive": 0.0, "product": 1.0})
     names = [name for name, *_ in _gallery(meta, 0)]
     assert names == [name for name in FAMILIES if name.startswith("copula-") or name == "gaussian-sparse"]
+
+
+def test_report(capsys):
+    assert main(["report", "--meta-distribution", "narrow", "--batches", "3", "--narrow"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["kind", "share"] and any(line.startswith("all ") for line in lines)
+    assert main(["report", "--meta-distribution", "wide"]) == 2
+
+
+def test_pools_are_made_in_parallel_and_stale_ones_go(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MIST_CACHE", str(tmp_path))
+    for pool in every_pool()[:-1]:  # all but one are there already
+        pool.folder.mkdir(parents=True)
+        for number in range(pool.num_chunks):
+            pool.path(number).write_bytes(b"")
+    last = every_pool()[-1]
+    for number in range(1, last.num_chunks):
+        last.folder.mkdir(parents=True, exist_ok=True)
+        last.path(number).write_bytes(b"")
+    stale = last.folder.parent / "0123456789abcdef"
+    stale.mkdir()
+    assert main(["pools", "--processes", "1"]) == 0
+    assert last.missing == [] and len(last.chunk(0)["mi"]) == last.chunk_size and not stale.exists()
+    assert "1/1" in capsys.readouterr().err
 
 
 def test_every_written_law_is_valid(repository):
@@ -97,4 +124,5 @@ def test_every_written_law_is_valid(repository):
         assert meta.name == path.stem
         for shape in meta.draw_shapes(structure_generator(0, 0)):
             assert draw_joint(meta, shape, Streams([0])).dim_x == shape.dim_x
-    assert _load("default") == MetaDistribution()
+    assert _load("elliptical") == MetaDistribution()
+    assert _load("default") == default_law()

@@ -18,7 +18,7 @@ def test_positive_definite_with_unit_diagonal(ensemble, dims):
     assert matrices.shape == (24, sum(dims), sum(dims)) and matrices.dtype == torch.float64
     assert torch.allclose(matrices, matrices.mT, atol=1e-14)
     assert torch.allclose(matrices.diagonal(dim1=1, dim2=2), torch.ones(24, sum(dims), dtype=torch.float64), atol=1e-9)
-    assert torch.linalg.eigvalsh(matrices).min() > 1e-4
+    assert torch.linalg.eigvalsh(matrices).min() > (1e-7 if ensemble == "strong" else 1e-4)
     labels = gaussian_mutual_information(matrices, dims[0])
     assert (labels >= 0).all() and labels.std() > 0
 
@@ -62,6 +62,17 @@ def test_attenuation_lowers_information_and_keeps_the_sides():
     assert (after < before).all()
     none = attenuate(matrices, 4, torch.zeros(8, dtype=torch.float64))
     assert gaussian_mutual_information(none, 4).abs().max() < 1e-12
+
+
+def test_strong_dependence_is_nearly_deterministic():
+    """Up to 7 nats in a single pair and 35 in all, with white sides."""
+    pairs = draw_dispersion("strong", 1, 1, 0.0, Streams(range(200)))
+    labels = gaussian_mutual_information(pairs, 1)
+    assert 6 < labels.max() <= 7 + 1e-6 and labels.min() < 1.5
+    wide = draw_dispersion("strong", 20, 12, 0.0, Streams(range(200)))
+    labels = gaussian_mutual_information(wide, 20)
+    assert 30 < labels.max() <= 35 + 1e-6 and labels.quantile(0.2) < 8
+    assert torch.allclose(wide[:, :20, :20], torch.eye(20).double().expand(200, 20, 20), atol=1e-12)
 
 
 def test_weak_dependence_is_drawn_when_asked_for():

@@ -128,6 +128,7 @@ def test_heavy_ties_are_warned_about() -> None:
     assert prepare(np.arange(100), np.arange(100) // 2).warnings == ()
     (message,) = prepare(np.arange(100), np.arange(100) // 50).warnings
     assert message.startswith("heavy ties (share of pairs of points that tie): y column 0 (49%)")
+    assert prepare(np.arange(100), np.arange(100) // 50, ties_known=True).warnings == ()
 
 
 def test_near_collinear_columns_are_warned_about() -> None:

@@ -2,15 +2,29 @@
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from data_gen import MetaDistribution, generate_batch
+from data_gen.held_out import HELD_OUT
 from data_gen.reference_tasks import BMI_TASKS, MIST_IMD, MIST_NUM_POINTS, MIST_OOMD
-from mist.evaluation.suites import SUITES, bmi_40, build_suite, core, independence, mist_imd, mist_oomd, read_reference
+from mist.evaluation.prediction import evaluate_network
+from mist.evaluation.suites import (
+    SUITES,
+    bmi_40,
+    build_suite,
+    core,
+    held_out,
+    independence,
+    mist_imd,
+    mist_oomd,
+    read_reference,
+)
 
-SIZES = {"core": 24, "mist-imd": 480, "mist-oomd": 560, "bmi-40": 40, "independence": 12}
+SIZES = {"core": 24, "mist-imd": 480, "mist-oomd": 560, "bmi-40": 40, "independence": 12, "held-out": 21}
 
 
 def same(first, second):
@@ -64,6 +78,38 @@ def test_core_is_no_training_batch():
     datasets = core(16, seed=3, meta=meta)
     drawn = {value for index in range(3) for value in generate_batch(meta, 3, index).mi.tolist() if value > 0}
     assert not drawn & {data.mi for data in datasets}
+
+
+def test_held_out_kinds_come_at_every_n():
+    datasets = held_out(num_datasets=42, num_points=(50, 200))
+    assert Counter((data.family, data.shape[0]) for data in datasets) == {
+        (k, n): 3 for k in HELD_OUT for n in (50, 200)
+    }
+    small, large = datasets[0], datasets[len(datasets) // 2]
+    assert small.mi == large.mi and np.array_equal(small.x, large.x[:50])
+
+
+def test_core_is_drawn_from_the_law_it_is_given():
+    law = MetaDistribution(families={"additive": 1.0}, max_num_points=40, num_points=(10, 40))
+    assert {data.family for data in build_suite("core", num_datasets=8, meta=law)} == {"additive"}
+
+
+def test_marks_of_categories_reach_the_network():
+    law = MetaDistribution(category_probability=1.0, num_points=(10, 20), max_num_points=20)
+    datasets = core(16, meta=law)
+    assert all(sum(data.groups_x) >= 3 and len(data.groups_x) == data.shape[1] for data in datasets)
+    seen = []
+
+    class Network(torch.nn.Module):
+        config = SimpleNamespace(levels=(0.5,))
+
+        def forward(self, x, y, groups_x=None, groups_y=None):
+            seen.append((x.shape[-1], groups_x.tolist(), None if groups_y is None else groups_y.tolist()))
+            return torch.zeros(len(x), 1)
+
+    evaluate_network(Network(), datasets)
+    expected = {(data.shape[1], data.groups_x, data.groups_y or None) for data in datasets}
+    assert {(dim, tuple(x), None if y is None else tuple(y)) for dim, x, y in seen} == expected
 
 
 def test_reference_files_are_read_back(tmp_path):

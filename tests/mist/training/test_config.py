@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from data_gen.meta_distribution import MetaDistribution
+from data_gen.shards import Plan, make_shards
 from mist.network import NetworkConfig
 from mist.training.config import OptimizationConfig, TrainerConfig, TrainingConfig, ValidationConfig
 from mist.training.run import build_logger, train
@@ -115,11 +116,24 @@ def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -
 
 def test_marks_of_ties_need_a_law_that_draws_some() -> None:
     with pytest.raises(ValueError, match=r"got model.features.ties=True and a meta-distribution without ties"):
-        built("model.features.ties=true")
-    assert built("experiment=broad").model.features.ties
+        built("model.features.ties=true", "meta_distribution=elliptical")
+    assert built().model.features.ties and built("experiment=base").model.features.ties
+    assert not built("meta_distribution=narrow").model.features.ties
+    assert not built("model.features.ties=false").model.features.ties
     late = TrainingConfig.from_dict({"shards": "data/broad", "model": {"features": {"ties": True}}})
     with pytest.raises(ValueError, match="shards in data/broad without ties, expected some: .* choose other shards"):
         late.with_law(MetaDistribution())
+
+
+def test_ties_are_marked_where_the_shards_hold_some(tmp_path: Path) -> None:
+    law = MetaDistribution(families={"contingency": 1.0}, max_num_points=20, num_points=(10, 20))
+    for _ in make_shards(Plan(law, seed=0, num_datasets=8, batches_per_shard=1), tmp_path):
+        pass
+    values = {"shards": str(tmp_path), "model": {"features": {"ties": "auto"}}}
+    assert TrainingConfig.from_dict(values).model.features.ties
+    assert TrainingConfig.from_dict({**values, "meta_distribution": MetaDistribution().to_dict()}).model.features.ties
+    elliptical = TrainingConfig.from_dict({**values, "shards": "gone"}, MetaDistribution())  # as the run's state has it
+    assert not elliptical.model.features.ties
 
 
 def test_too_small_a_calibration_is_refused_before_the_run() -> None:

@@ -82,7 +82,7 @@ class Pool:
     @property
     def folder(self) -> Path:
         """Where the chunks are kept."""
-        return cache_folder() / self.name / self.key
+        return cache_folder() / self.name / f"{self.key}-{self.chunk_size}"
 
     def path(self, number: int) -> Path:
         """The file of one chunk."""
@@ -106,7 +106,7 @@ class Pool:
 
     def remove_stale(self) -> int:
         """Delete folders that other code has filled, untouched for days; how many there were."""
-        folders = [path for path in self.folder.parent.glob("*") if path.is_dir() and path.name != self.key]
+        folders = [path for path in self.folder.parent.glob("*") if path.is_dir() and path != self.folder]
         stale = [path for path in folders if time.time() - path.stat().st_mtime > _STALE_SECONDS]
         for path in stale:
             shutil.rmtree(path, ignore_errors=True)  # a process of the other code may still be writing

@@ -70,6 +70,11 @@ def make_pools(processes: int) -> Iterator[int]:
         pool.remove_stale()
         todo += [(i, number) for number in pool.missing]
     yield len(todo)
+    if processes == 1:
+        for pool_index, number in todo:
+            make_chunk(every_pool()[pool_index], number)
+            yield 1
+        return
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as executor:
         for job in as_completed([executor.submit(_make_chunk, *item) for item in todo]):
             job.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,19 @@ def single_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_label_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Pools of labels are made for the tests alone, not read from or written to the user's cache."""
+    """Pools of labels are made for the tests alone, not in the user's cache, and in small chunks."""
+    makers = {"copula_mixtures": 12, "loops": 64, "mixtures": 12, "normal_mixtures": 24}
+    modules = [importlib.import_module(f"data_gen.{name}") for name in makers]
+    pools = [value for module in modules for name, value in vars(module).items() if name.endswith("_pool")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for module, size in zip(modules, makers.values(), strict=True):
+            patch.setattr(module, "_CHUNK_SIZE", size)
+        for pool in pools:
+            pool.cache_clear()
         yield
+    for pool in pools:
+        pool.cache_clear()
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def predict(estimator: HasNetwork, datasets: Sequence[Dataset], progress: Callab
     network.eval()
     try:
         for ((num_points, dim_x, dim_y), *groups), indices in same_shape.items():
-            marks = [torch.tensor(group, device=device) if group else None for group in groups]
+            marks = [torch.tensor(group, device=device) if group else None for group in groups] if any(groups) else []
             dim = dim_x + dim_y
             size = max(1, min(_MAX_BATCH, _MAX_NUMBERS // (num_points * dim), _MAX_PAIRS // dim**2))
             for start in range(0, len(indices), size):

@@ -57,6 +57,19 @@ def test_batches_about_categories_carry_their_marks():
     assert 3 < both < 20 and 5 < several < 20
 
 
+def test_levels_that_no_point_has_do_not_count():
+    """The estimator is never sent an indicator that is constant."""
+    seen, kept = 0, []
+    for index in range(12):
+        batch = generate_batch(META, 1, index)
+        for side, marks in ((batch.x, batch.groups_x), (batch.y, batch.groups_y)):
+            absent = (side[..., marks > 0].sum(1) == 0).any(-1)
+            seen += int(absent.sum())
+            assert (batch.weight[absent] == 0).all()
+        kept.append(batch.weight.mean().item())
+    assert seen > 0 and sum(kept) / len(kept) > 0.4
+
+
 def test_other_batches_carry_no_marks():
     batch = generate_batch(MetaDistribution(), 0, 0)
     assert not batch.groups_x.any() and not batch.groups_y.any() and (batch.standard_error == 0).all()

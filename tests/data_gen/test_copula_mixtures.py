@@ -8,7 +8,13 @@ import torch
 from scipy import stats
 
 from data_gen import Streams
-from data_gen.copula_mixtures import COPULA_MIXTURES, copula_log_density, copula_mixture_pool
+from data_gen.copula_mixtures import (
+    COPULA_MIXTURES,
+    _draw,
+    _log_density,
+    copula_log_density,
+    copula_mixture_pool,
+)
 from data_gen.copulas import COPULAS, copula_mutual_information
 from data_gen.families import ParameterLaw, draw_family
 
@@ -53,23 +59,15 @@ def test_mean_log_density_is_the_tabulated_information(name, level):
     assert abs(ratio.mean().item() - exact) < 4 * ratio.std().item() / 200 + 1e-4
 
 
-@pytest.fixture
-def small_chunks(tmp_path, monkeypatch):
-    monkeypatch.setenv("MIST_CACHE", str(tmp_path))
-    monkeypatch.setattr("data_gen.copula_mixtures._CHUNK_SIZE", 24)
-    copula_mixture_pool.cache_clear()
-    yield
-    copula_mixture_pool.cache_clear()
-
-
 @pytest.mark.parametrize("variant", ["clayton_gumbel", "frank_joe", "fgm_independent"])
-def test_label_against_quadrature_on_a_grid_of_normal_scores(variant, small_chunks):
-    joint = draw_family(f"copula_mixture-{variant}", 1, 1, ParameterLaw(), Streams(range(6)))
+def test_label_against_quadrature_on_a_grid_of_normal_scores(variant):
+    joint = draw_family(f"copula_mixture-{variant}", 1, 1, ParameterLaw(), Streams(range(12)))
     z = torch.linspace(-6.5, 6.5, 1201, dtype=torch.float64)
     weight = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
     q = torch.special.ndtr(z)
     names = variant.split("_")
-    for row in range(6):
+    compared = 0
+    for row in range(12):
         total = torch.zeros(len(z), len(z), dtype=torch.float64)
         for i, name in enumerate(names):
             p = joint.share[row, 0] if i == 0 else 1 - joint.share[row, 0]
@@ -77,14 +75,35 @@ def test_label_against_quadrature_on_a_grid_of_normal_scores(variant, small_chun
             v = 1 - q if joint.reflect_y[row, 0, i] else q
             total += p * copula_log_density(name, u.unsqueeze(-1), v.unsqueeze(0), joint.theta[row, 0, i]).exp()
         mass = total * weight.unsqueeze(-1) * weight
-        assert mass.sum().item() == pytest.approx(1, abs=0.01)
+        if abs(mass.sum().item() - 1) > 1e-4:  # a density with a ridge finer than this grid
+            continue
+        compared += 1
         expected = torch.special.xlogy(mass, total).sum().item()
         label, error = joint.mutual_information[row].item(), joint.standard_error[row].item()
-        assert abs(label - expected) < 4 * error + 0.01 * label
+        assert abs(label - expected) < 4 * error + 1e-3 * label
+    assert compared >= 6
+
+
+def test_label_against_the_mean_log_density_where_a_component_is_a_fine_ridge():
+    chunk = copula_mixture_pool("joe_joe").chunk(0)
+    assert (chunk["theta"].amax(-1) > 15).any()
+    names, rows = ("joe", "joe"), torch.arange(12)
+    num_points = 40_000
+    u, v = _draw(
+        names,
+        *(chunk[k].unsqueeze(1) for k in ("share", "theta", "reflect_x", "reflect_y")),
+        num_points,
+        Streams(rows),
+    )
+    log_c = _log_density(
+        names, u.squeeze(-1), v.squeeze(-1), *(chunk[k] for k in ("share", "theta", "reflect_x", "reflect_y"))
+    )
+    spread = (log_c.var(-1) / num_points + chunk["standard_error"].square()).sqrt()
+    assert ((log_c.mean(-1) - chunk["mi"]).abs() < 4.5 * spread).all()
 
 
 @pytest.mark.parametrize("variant", ["joe_joe", "clayton_independent"])
-def test_margins_are_uniform(variant, small_chunks):
+def test_margins_are_uniform(variant):
     joint = draw_family(f"copula_mixture-{variant}", 2, 3, ParameterLaw(), Streams([3]))
     for side in joint.sample(4000, Streams([4])):
         for column in side[0].T.numpy():

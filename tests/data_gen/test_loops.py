@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import integrate, stats
+from scipy import stats
 
 from data_gen import Streams
 from data_gen.loops import SMALLEST_NOISE, Loop, loop_information
@@ -16,18 +16,12 @@ def loop(frequency, phase, noise):
     return Loop(*values, 1, 1, loop_information(*(v[0] for v in values)).unsqueeze(0))
 
 
-def density(x, y, frequency, phase, noise):
-    """By adaptive quadrature over the angle."""
-
-    def at(t):
-        a = stats.norm.pdf(x, math.cos(frequency[0] * t), noise[0])
-        return a * stats.norm.pdf(y, math.cos(frequency[1] * t + phase), noise[1]) / (2 * math.pi)
-
-    return integrate.quad(at, 0, 2 * math.pi, limit=400, epsabs=1e-12)[0]
-
-
-def margin(x, noise):
-    return integrate.quad(lambda t: stats.norm.pdf(x, math.cos(t), noise) / math.pi, 0, math.pi, limit=400)[0]
+def densities(x, y, frequency, phase, noise):
+    """p(x, y), p(x) and p(y) at points (N,): sums over six thousand angles."""
+    angle = np.linspace(0, 2 * math.pi, 6001)[:-1]
+    of_x = stats.norm.pdf(x[:, None], np.cos(frequency[0] * angle), noise[0])
+    of_y = stats.norm.pdf(y[:, None], np.cos(frequency[1] * angle + phase), noise[1])
+    return (of_x * of_y).mean(1), of_x.mean(1), of_y.mean(1)
 
 
 @pytest.mark.parametrize(
@@ -37,12 +31,8 @@ def margin(x, noise):
 def test_label_against_the_mean_log_density_ratio(frequency, phase, noise):
     joint = loop([float(f) for f in frequency], phase, list(noise))
     x, y = (side[0, :, 0].double().numpy() for side in joint.sample(1500, Streams([0])))
-    ratio = np.array(
-        [
-            math.log(density(a, b, frequency, phase, noise) / margin(a, noise[0]) / margin(b, noise[1]))
-            for a, b in zip(x, y)
-        ]
-    )
+    both, of_x, of_y = densities(x, y, frequency, phase, noise)
+    ratio = np.log(both / of_x / of_y)
     assert abs(ratio.mean() - joint.mutual_information.item()) < 4 * ratio.std() / math.sqrt(len(ratio))
 
 

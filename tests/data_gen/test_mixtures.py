@@ -18,15 +18,6 @@ from data_gen.normal_mixtures import NormalMixture
 from data_gen.pools import Pool
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(tmp_path, monkeypatch):
-    monkeypatch.setenv("MIST_CACHE", str(tmp_path))
-    monkeypatch.setattr("data_gen.mixtures._CHUNK_SIZE", 12)
-    mixture_pool.cache_clear()
-    yield
-    mixture_pool.cache_clear()
-
-
 def scipy_log_density(points, share, mean, covariance):
     parts = [np.log(p) + stats.multivariate_normal(m, c).logpdf(points) for p, m, c in zip(share, mean, covariance)]
     return np.logaddexp.reduce(parts)

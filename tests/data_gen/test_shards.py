@@ -178,7 +178,7 @@ def test_shards_of_another_set_beside_a_manifest(made, tmp_path):
 def test_an_unknown_format_is_refused(made, tmp_path):
     manifest = json.loads((made / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(ValueError, match="of format version 99, expected 1"):
+    with pytest.raises(ValueError, match="of format version 99, expected 2"):
         ShardedBatches(tmp_path)
 
 

@@ -138,7 +138,14 @@ def test_a_run_is_resumed_on_its_own_data(shards: ShardedBatches, tmp_path: Path
             ValueError, match="expected from shards .* as in the run being resumed; resume with its sha"
         ):
             other.load_state_dict(state)
-    old = {"next_index": 3, "seed": 3}  # states of before there were shards
-    module().load_state_dict(old)
     with pytest.raises(ValueError, match="expected from stream as in the run being resumed"):
-        module(shards=shards).load_state_dict(old)
+        module(shards=shards).load_state_dict(module().state_dict())
+
+
+def test_a_run_is_resumed_on_its_own_law_and_stream() -> None:
+    state = module().state_dict()
+    with pytest.raises(ValueError, match="got a run whose data are of stream version 1, expected 2"):
+        module().load_state_dict({**state, "stream_version": 1})
+    law = {**state["meta_distribution"], "max_dim": 5}
+    with pytest.raises(ValueError, match=r"got a meta_distribution that differs in \['max_dim'\] from that of the run"):
+        module().load_state_dict({**state, "meta_distribution": law})

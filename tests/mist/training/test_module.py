@@ -37,7 +37,8 @@ def build(monkeypatch: pytest.MonkeyPatch, logged: dict[str, Tensor] | None = No
 
 def batch(index: int) -> dict[str, Any]:
     made = generate_batch(META, 0, index)
-    return {"x": made.x, "y": made.y, "mi": made.mi, "weight": made.weight, "index": index}
+    columns = ("x", "y", "mi", "weight", "groups_x", "groups_y")
+    return {**{name: getattr(made, name) for name in columns}, "index": index}
 
 
 class TestLearningRate:
@@ -98,7 +99,7 @@ def test_gradients_are_finite_for_every_family(monkeypatch: pytest.MonkeyPatch) 
 def test_data_sets_of_no_weight_add_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module, made = build(monkeypatch), batch(0)
     made["weight"] = torch.tensor([0.0, 1.0] * 8)
-    kept = {key: made[key][1::2] for key in ("x", "y", "mi", "weight")}
+    kept = {**made, **{key: made[key][1::2] for key in ("x", "y", "mi", "weight")}}
     torch.testing.assert_close(module.training_step(made, 0), module.training_step(kept, 0) / 2)
 
 

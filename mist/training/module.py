@@ -27,7 +27,7 @@ def learning_rate_factor(step: int, max_steps: int, config: OptimizationConfig) 
 
 
 class EstimatorModule(LightningModule):
-    """Trains a MISTNetwork; logs train/loss, train/datasets_per_second, val/crps, val/mse, val/coverage90."""
+    """Trains a MISTNetwork; logs train/loss, the throughput and its shares, val/crps, val/mse, val/coverage90."""
 
     def __init__(self, network: NetworkConfig, optimization: OptimizationConfig, max_steps: int) -> None:
         super().__init__()
@@ -38,10 +38,14 @@ class EstimatorModule(LightningModule):
         self.seconds = 0.0  # spent in training, over all resumptions
         self._clock: float | None = None
         self._window = 0
+        self._in_data = self._in_features = 0.0  # seconds of the window, as the host sees them
+        self._batch_end: float | None = None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch of equal shapes."""
+        start = time.perf_counter()
         features = self._features(batch)
+        self._in_features += time.perf_counter() - start
         compressed = self.network.forward_features(features)
         loss = quantile_loss(
             compressed.float(),
@@ -64,11 +68,14 @@ class EstimatorModule(LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count data sets and move the stream's state: at the end of the batch, callbacks save before modules act."""
+        if self._batch_end is not None:
+            self._in_data += time.perf_counter() - self._batch_end
         self.num_datasets += len(batch["mi"]) * self.trainer.world_size
         self.trainer.datamodule.next_index = batch["index"] + 1  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Log the throughput over the last steps."""
+        """Log the throughput over the last steps, and the shares of waiting for data and of features in them."""
+        self._batch_end = time.perf_counter()
         self._window += len(batch["mi"]) * self.trainer.world_size
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and self._clock is not None:  # type: ignore[attr-defined]
             if not torch.isfinite(outputs["loss"]).all():
@@ -90,6 +97,7 @@ class EstimatorModule(LightningModule):
 
     def on_validation_end(self) -> None:
         """Go on counting."""
+        self._batch_end = None
         if self._clock is not None:
             self._clock = time.perf_counter()
 
@@ -102,9 +110,15 @@ class EstimatorModule(LightningModule):
             rate = self._window / max(elapsed, 1e-9)
             self.trainer.progress_bar_metrics["datasets/s"] = round(rate)
             if self.trainer.logger is not None:
-                metrics = {"train/datasets_per_second": rate, "train/datasets": float(self.num_datasets)}
+                metrics = {
+                    "train/datasets_per_second": rate,
+                    "train/datasets": float(self.num_datasets),
+                    "train/data_share": self._in_data / max(elapsed, 1e-9),
+                    "train/features_share": self._in_features / max(elapsed, 1e-9),
+                }
                 self.trainer.logger.log_metrics(metrics, step=self.global_step)
         self._window = 0
+        self._in_data = self._in_features = 0.0
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """CRPS and MSE in nats and nats², and coverage of the 90 % interval, on the fixed set."""

@@ -11,7 +11,7 @@ import torch
 
 from data_gen import Joint, MetaDistribution, Streams
 from data_gen.composition import BlockProduct
-from data_gen.families import FAMILIES, KINDS, TIED_KINDS
+from data_gen.families import FAMILIES, KINDS, POOLED_KINDS, TIED_KINDS
 from data_gen.meta_distribution import BatchShape, draw_joint
 from data_gen.side_warps import RECIPES
 from data_gen.stream import generate_batch
@@ -41,7 +41,8 @@ def test_every_family_draws_joints_of_the_shape_asked_for(family, dims):
     if family in ("independent", "noise"):
         assert (labels == 0).all()
     else:
-        assert labels.unique().numel() == 4
+        few = family.partition("-")[0] in POOLED_KINDS  # the tests' pools are small: a row may come twice
+        assert labels.unique().numel() >= (2 if few else 4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -62,7 +63,9 @@ def test_labels_are_finite_and_spread(family):
         labels.append(joint.mutual_information)
     labels = torch.cat(labels)
     assert labels.isfinite().all() and (labels >= 0).all()
-    if family != "noise":
+    if "fgm_" in family:  # never more than 0.06 nats a pair
+        assert labels.quantile(0.9) > 0.004
+    elif family != "noise":
         assert (labels > 0.05).float().mean() > 0.1 and (labels < 5).float().mean() > 0.4
         assert labels.quantile(0.9) > 3 * labels.quantile(0.2)
 

@@ -107,6 +107,8 @@ def test_smoke_experiment(repository: Path, tmp_path: Path) -> None:
     assert dependent.mi > 1 > 0.5 > independent.mi
     logged = metrics(tmp_path / "smoke")
     assert {"train/loss", "train/datasets_per_second", "val/crps", "val/mse", "val/coverage90"} <= set(logged)
+    shares = [*logged["train/data_share"], *logged["train/features_share"]]
+    assert shares and all(0 < share < 1 for share in shares)
     assert len(logged["val/crps"]) == 2 and logged["val/crps"][1] < logged["val/crps"][0]
 
 

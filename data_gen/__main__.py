@@ -103,6 +103,8 @@ def _speed(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     meta = _load(arguments.meta_distribution)
+    if arguments.batches < 1:
+        raise ValueError(f"got --batches {arguments.batches}, expected at least 1")
     if arguments.narrow:
         meta = replace(
             meta, num_points=(10, 500), uniform_points_probability=1.0, dims=(1, 32), equal_dims_probability=1.0

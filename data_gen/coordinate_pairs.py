@@ -56,13 +56,11 @@ class CoordinatePairs(ABC):
 
 
 class LabelledPairs(CoordinatePairs):
-    """Pairs whose labels are known beforehand: `information` and `error` (B, P), nats, as a pool holds them."""
+    """Pairs whose labels are known beforehand, as from a pool: `information` and its standard `error` (B, P), nats."""
 
-    def __init__(self, pairs: CoordinatePairs, information: Tensor, error: Tensor) -> None:
-        super().__init__(pairs.dim_x, pairs.dim_y, information.shape[-1])
-        self.pairs = pairs
-        self.information = information
-        self.error = error
+    def __init__(self, dim_x: int, dim_y: int, information: Tensor, error: Tensor) -> None:
+        super().__init__(dim_x, dim_y, information.shape[-1])
+        self.information, self.error = information, error
 
     @property
     def pair_information(self) -> Tensor:
@@ -73,7 +71,3 @@ class LabelledPairs(CoordinatePairs):
     def pair_error(self) -> Tensor:
         """Standard error of `pair_information`, (B, P) float64."""
         return self.error
-
-    def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
-        """N points of every pair: (B, N, P) each."""
-        return self.pairs.draw_pairs(num_points, random)

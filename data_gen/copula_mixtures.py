@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_gen.coordinate_pairs import CoordinatePairs
+from data_gen.coordinate_pairs import LabelledPairs
 from data_gen.copulas import COPULAS, reflect
 from data_gen.monte_carlo import mean_log_ratio
 from data_gen.pools import Pool
@@ -82,7 +82,7 @@ def copula_log_density(name: str, u: Tensor, v: Tensor, theta: Tensor) -> Tensor
     return _LOG_DENSITIES[name](u.clamp(_EDGE, 1 - _EDGE), v.clamp(_EDGE, 1 - _EDGE), theta.double())
 
 
-class CopulaMixture(CoordinatePairs):
+class CopulaMixture(LabelledPairs):
     """Pairs of density p·c₁ + (1 - p)·c₂ with uniform margins; `names`: the copulas, the second may be "independent".
 
     `share` p (B, P), `theta` (B, P, 2), `reflect_x` and `reflect_y` (B, P, 2) booleans, one of each copula;
@@ -101,21 +101,10 @@ class CopulaMixture(CoordinatePairs):
         information: Tensor,
         error: Tensor,
     ) -> None:
-        super().__init__(dim_x, dim_y, share.shape[-1])
+        super().__init__(dim_x, dim_y, information, error)
         self.names = names
         self.share, self.theta = share.double(), theta.double()
         self.reflect_x, self.reflect_y = reflect_x, reflect_y
-        self.information, self.error = information, error
-
-    @property
-    def pair_information(self) -> Tensor:
-        """MI of every pair in nats, (B, P) float64."""
-        return self.information
-
-    @property
-    def pair_error(self) -> Tensor:
-        """Standard error of `pair_information`, (B, P) float64."""
-        return self.error
 
     def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of every pair: (B, N, P) each."""

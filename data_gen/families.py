@@ -14,7 +14,6 @@ from torch import Tensor
 
 from data_gen.additive_noise import NOISE_LAWS, AdditiveNoise, UniformAdditiveNoise
 from data_gen.composition import BlockProduct
-from data_gen.coordinate_pairs import LabelledPairs
 from data_gen.copula_mixtures import COPULA_MIXTURES, CopulaMixture, copula_mixture_pool
 from data_gen.copulas import COPULAS, BivariateCopulas
 from data_gen.covariance import ENSEMBLES, draw_dispersion
@@ -177,8 +176,7 @@ def _zero_inflated(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, rand
 
 def _normal_mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:
     rows = normal_mixture_pool(variant).rows(law.chunk, _levels(max(dim_x, dim_y), random))
-    pairs = NormalMixture(rows["share"], rows["mean"], rows["scale"], rows["rho"], dim_x, dim_y)
-    return LabelledPairs(pairs, rows["mi"], rows["standard_error"])
+    return NormalMixture(rows["share"], rows["mean"], rows["scale"], rows["rho"], dim_x, dim_y, rows["mi"])
 
 
 def _copula_mixture(variant: str, dim_x: int, dim_y: int, law: ParameterLaw, random: Streams) -> Joint:

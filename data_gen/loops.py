@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from data_gen.coordinate_pairs import CoordinatePairs
+from data_gen.coordinate_pairs import LabelledPairs
 from data_gen.pools import Pool
 from data_gen.streams import Streams
 
@@ -56,20 +56,14 @@ def _information(frequency: Tensor, phase: Tensor, noise: Tensor) -> Tensor:
     return (torch.special.xlogy(both, both) - torch.special.xlogy(both, product)).sum((-2, -1)).clamp(min=0)
 
 
-class Loop(CoordinatePairs):
-    """Pairs on noisy loops; `frequency` and `noise` (B, P, 2), `phase` and `information` (B, P)."""
+class Loop(LabelledPairs):
+    """Pairs on noisy loops; `frequency` and `noise` (B, P, 2), `phase`, `information` (B, P), nats, by quadrature."""
 
     def __init__(
         self, frequency: Tensor, phase: Tensor, noise: Tensor, dim_x: int, dim_y: int, information: Tensor
     ) -> None:
-        super().__init__(dim_x, dim_y, phase.shape[-1])
+        super().__init__(dim_x, dim_y, information, torch.zeros_like(information))
         self.frequency, self.phase, self.noise = frequency.double(), phase.double(), noise.double()
-        self.information = information
-
-    @property
-    def pair_information(self) -> Tensor:
-        """MI of every pair in nats, (B, P) float64."""
-        return self.information
 
     def draw_pairs(self, num_points: int, random: Streams) -> tuple[Tensor, Tensor]:
         """N points of every pair: (B, N, P) each."""

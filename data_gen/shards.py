@@ -24,6 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from data_gen.families import POOLED_KINDS, every_pool
 from data_gen.files import write_whole
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import STREAM_VERSION, Batch, generate_batch
@@ -66,6 +67,9 @@ class Plan:
             "seed": self.seed,
             "batches_per_shard": self.batches_per_shard,
         }
+        kinds = {name.partition("-")[0] for name, weight in self.meta.families.items() if weight > 0}
+        if not kinds.isdisjoint(POOLED_KINDS):  # labels made by other code would not be of the same set
+            plain["pools"] = [pool.key for pool in every_pool()]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @cached_property

@@ -51,11 +51,14 @@ def profile_step(meta: MetaDistribution, num_steps: int, seed: int = 0) -> tuple
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; 0."""
+    """Print the table; 0, or 2 for less than one step."""
     parser = argparse.ArgumentParser(prog="python -m mist.training.profile", description=__doc__)
     parser.add_argument("--law", choices=sorted(_LAWS), default="default")
     parser.add_argument("--steps", type=int, default=100)
     arguments = parser.parse_args(argv)
+    if arguments.steps < 1:
+        print(f"got --steps {arguments.steps}, expected at least 1", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)
     seconds, num_datasets = profile_step(_LAWS[arguments.law](), arguments.steps)
     total = sum(seconds.values())

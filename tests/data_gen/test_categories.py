@@ -79,3 +79,18 @@ def test_only_pairs_of_coordinates_become_indicators():
     joint = Gaussian(torch.eye(3).double().unsqueeze(0), 2)
     with pytest.raises(ValueError, match=r"got a joint of dims \(2, 1\), expected one coordinate a side"):
         Indicators(joint, 3)
+
+
+def test_labels_of_large_error_do_not_count(monkeypatch):
+    law = MetaDistribution(
+        num_points=(10, 20), max_num_points=20, families={"additive": 1.0}, datasets_per_batch=(8, 8)
+    )
+    exact = generate_batch(law, 0, 0)
+    assert exact.weight.all()
+    share = torch.tensor([0.015, 0.025])  # of mi + 0.05, in turn
+    monkeypatch.setattr("data_gen.stream.label_error", lambda joint: share * (joint.mutual_information + 0.05))
+    batch = generate_batch(law, 0, 0)
+    assert batch.weight.tolist() == [1.0, 0.0] * 4
+    kept = batch.weight > 0
+    assert torch.allclose(batch.standard_error[kept], 0.015 * (batch.mi[kept] + 0.05))
+    assert torch.equal(batch.mi[kept], exact.mi[kept]) and not batch.mi[~kept].any()

@@ -99,6 +99,8 @@ def test_report(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["kind", "share"] and any(line.startswith("all ") for line in lines)
     assert main(["report", "--meta-distribution", "wide"]) == 2
+    assert main(["report", "--batches", "0"]) == 2
+    assert "got --batches 0, expected at least 1" in capsys.readouterr().err
 
 
 def test_pools_are_made_in_parallel_and_stale_ones_go(tmp_path, monkeypatch, capsys):

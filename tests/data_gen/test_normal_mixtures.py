@@ -37,7 +37,7 @@ def test_label_against_the_mean_log_density_ratio(variant):
     for seed in range(4):
         labelled = draw_family(f"normal_mixture-{variant}", 2, 2, ParameterLaw(), Streams([seed]))
         assert isinstance(labelled, Joint)
-        joint = labelled.pairs
+        joint = NormalMixture(labelled.share, labelled.mean, labelled.scale, labelled.rho, 2, 2)
         assert torch.allclose(joint.pair_information, labelled.pair_information, rtol=1e-9, atol=1e-12)
         x, y = (side[0].double().numpy() for side in joint.sample(20_000, Streams([seed + 10])))
         for pair in range(2):

@@ -196,3 +196,13 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_bad_plans(name):
     with pytest.raises(ValueError, match=f"got {name}=0, expected at least 1"):
         Plan(META, **{"seed": 0, "num_datasets": 10, "batches_per_shard": 4, name: 0})
+
+
+def test_sets_of_labels_that_other_code_made_are_others(monkeypatch):
+    pooled, other = (
+        Plan(MetaDistribution(families={name: 1.0}), seed=0, num_datasets=8) for name in ("loop", "copula")
+    )
+    before = pooled.digest, other.digest
+    monkeypatch.setattr("data_gen.shards.every_pool", lambda: [])
+    after = [Plan(plan.meta, seed=0, num_datasets=8).digest for plan in (pooled, other)]
+    assert before[0] != after[0] and before[1] == after[1]

@@ -19,4 +19,6 @@ def test_the_command_prints_shares(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--law", "elliptical", "--steps", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     shares = [float(line.split()[-1].rstrip("%")) for line in lines[:-1]]
+    assert main(["--steps", "0"]) == 2
+    assert "got --steps 0, expected at least 1" in capsys.readouterr().err
     assert sum(shares) == pytest.approx(100, abs=0.5) and "data sets/s" in lines[-1]

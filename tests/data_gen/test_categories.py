@@ -1,5 +1,7 @@
 """Unordered variables as indicators: labels, marks, the batches about them and independence among them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
@@ -82,9 +84,7 @@ def test_only_pairs_of_coordinates_become_indicators():
 
 
 def test_labels_of_large_error_do_not_count(monkeypatch):
-    law = MetaDistribution(
-        num_points=(10, 20), max_num_points=20, families={"additive": 1.0}, datasets_per_batch=(8, 8)
-    )
+    law = replace(META, category_probability=0.0, families={"additive": 1.0}, dims=(1, 3), max_dim=3)
     exact = generate_batch(law, 0, 0)
     assert exact.weight.all()
     share = torch.tensor([0.015, 0.025])  # of mi + 0.05, in turn

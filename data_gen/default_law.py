@@ -65,7 +65,7 @@ def default_law() -> MetaDistribution:
         df=(1.0, 30.0),
         max_mi=45.0,
         category_probability=0.05,
-        datasets_per_batch=(16, 128),
+        datasets_per_batch=(8, 128),
         groups_per_batch=4,
         cost_per_batch=600000.0,
     )

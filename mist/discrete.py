@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mist.scores import mix
+from mist.scores import mix, rows_where
 
 __all__ = ["Levels", "joint_levels", "miller_madow", "plug_in", "side_levels", "tied_share"]
 
@@ -63,9 +63,17 @@ def joint_levels(x: Levels, y: Levels) -> Levels:
 def tied_share(ranks: Tensor) -> Tensor:
     """Share of pairs of points that tie in a column, (..., N) double ranks -> (...,) float64 in [0, 1]."""
     num_points = ranks.shape[-1]
-    counts = torch.zeros(*ranks.shape[:-1], 2 * num_points - 1, dtype=torch.int64, device=ranks.device)
-    counts.scatter_add_(-1, ranks, torch.ones_like(ranks))
-    return (counts.square().sum(-1).double() - num_points) / (num_points * (num_points - 1))
+    columns = ranks.reshape(-1, num_points)
+    share = torch.zeros(len(columns), dtype=torch.float64, device=ranks.device)
+    spread = columns.double().square().sum(-1)  # of distinct ranks the largest there is, exact in float64
+    rows = rows_where(spread < num_points * (num_points - 1) * (2 * num_points - 1) / 1.5)
+    if len(rows):
+        tied = columns[rows]
+        counts = torch.zeros(len(rows), 2 * num_points - 1, dtype=torch.int64, device=ranks.device)
+        counts.scatter_add_(-1, tied, torch.ones_like(tied))
+        pairs = counts.square().sum(-1).double() - num_points
+        share = share.index_copy(0, rows, pairs / (num_points * (num_points - 1)))
+    return share.view(ranks.shape[:-1])
 
 
 def plug_in(x: Levels, y: Levels, joint: Levels) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mist.discrete import tied_share
 from mist.panel import CANDIDATES, DF_GRID, base_panel
-from mist.relations import hermite, kendall_correlation, relation_features
+from mist.relations import covariances, hermite, kendall_correlation, relation_features
 from mist.scores import canonical_order, double_ranks, gaussian_scores
 
 __all__ = ["FeatureConfig", "Features", "extract_features", "global_width", "point_width"]
@@ -139,12 +139,10 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     device = x.device
     ranks = double_ranks(torch.cat([x.mT, y.mT.to(x.dtype)], dim=-2).contiguous())  # (B, D, N)
     scores = gaussian_scores(ranks)
-    second, third, scale_second, scale_third = hermite(scores)
-    expanded = torch.cat([scores, second], dim=-2)  # (B, 2D, N) float64
-    gram = expanded @ expanded.mT / num_points  # float64
-    correlation = gram[:, :dim, :dim]
-    scores32 = expanded.float()
-    cubic = torch.cat([expanded, third], dim=-2) @ third.mT / num_points  # (B, 3D, D)
+    polynomials, scale_second, scale_third = hermite(scores)  # (B, 3D, N) float64
+    moments = covariances(polynomials, scale_second, scale_third)
+    correlation = moments.c11
+    scores32 = polynomials[:, : 2 * dim].float()
     kendall = kendall_correlation(scores, canonical_order(ranks), config.num_shifts)
     binary = ranks.amax(-1) - ranks.amin(-1) == num_points  # two levels: their τ-b is their correlation
     both_binary = binary.unsqueeze(-1) & binary.unsqueeze(-2)
@@ -155,23 +153,14 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     groups = torch.cat([_groups(groups_x, dim_x, device), _groups(groups_y, dim_y, device)])
     same_group = (groups.unsqueeze(-1) == groups) & (groups > 0) & same_side
     tied = tied_share(ranks).sqrt() if config.ties else torch.zeros_like(scores[..., 0])  # (B, D)
-    relations = relation_features(
-        gram, cubic, scale_second, scale_third, kendall, same_side, same_group, tied, num_points
-    )
+    relations = relation_features(moments, kendall, same_side, same_group, tied, num_points)
 
-    panel = base_panel(scores, ranks, correlation, kendall, dim_x, ties=config.ties)
+    panel = base_panel(scores, ranks, correlation, kendall, dim_x, tied=tied)
     xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
     u, v = _canonical_pairs(xx, yy, xy, scores32[:, :dim_x], scores32[:, dim_x:dim], 0.05, config.num_canonical_pairs)
-    in_x, in_y = _expanded_index(0, dim_x, dim, device), _expanded_index(dim_x, dim, dim, device)
-    eu, ev = _canonical_pairs(
-        gram[:, in_x][:, :, in_x],
-        gram[:, in_y][:, :, in_y],
-        gram[:, in_x][:, :, in_y],
-        scores32.index_select(1, in_x),
-        scores32.index_select(1, in_y),
-        0.05 + dim / num_points,
-        config.num_expanded_pairs,
-    )
+    exx, eyy, exy = _blocks(moments.expanded(), dim_x)
+    ex, ey = (side.flatten(1, 2) for side in scores32.unflatten(1, (2, dim)).split([dim_x, dim_y], dim=2))
+    eu, ev = _canonical_pairs(exx, eyy, exy, ex, ey, 0.05 + dim / num_points, config.num_expanded_pairs)
     norms_x, norms_y = scores32[:, :dim_x].square().mean(-2), scores32[:, dim_x:dim].square().mean(-2)
     radii = [
         feature
@@ -229,10 +218,11 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     )
 
 
-def _expanded_index(start: int, stop: int, dim: int, device: torch.device) -> Tensor:
-    """Rows of the scores and of their second Hermite polynomial that belong to one side."""
-    index = torch.arange(start, stop, device=device)
-    return torch.cat([index, index + dim])
+def _blocks(gram: Tensor, dim_x: int) -> list[Tensor]:
+    """X with X, Y with Y and X with Y of the covariances (B, 2D, 2D) of scores and second Hermite polynomials."""
+    parts = gram.unflatten(2, (2, -1)).unflatten(1, (2, -1))  # (B, 2, D, 2, D)
+    x, y = slice(None, dim_x), slice(dim_x, None)
+    return [parts[:, :, rows, :, columns].flatten(1, 2).flatten(2) for rows, columns in ((x, x), (y, y), (x, y))]
 
 
 def _groups(groups: Tensor | None, dim: int, device: torch.device) -> Tensor:

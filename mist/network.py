@@ -84,6 +84,11 @@ def _mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _full_precision(like: Tensor) -> torch.autocast:
+    """For what decides the last digits: autocast rounds only the attention of points and of coordinates."""
+    return torch.autocast(device_type=like.device.type, enabled=False)
+
+
 def _heads(values: Tensor, num_heads: int) -> Tensor:
     """(B, L, E) -> (B, H, L, E/H)."""
     return values.unflatten(-1, (num_heads, -1)).transpose(1, 2)
@@ -237,19 +242,23 @@ class CoordinateEncoder(nn.Module):
         dim = edges.shape[-1]
         in_x = (torch.arange(dim, device=edges.device) < dim_x).to(edges.dtype)
         sides = torch.stack([in_x / dim_x, (1 - in_x) / (dim - dim_x)], dim=-1)  # (D, 2)
-        of_x, of_y = (edges @ sides).permute(3, 0, 2, 1)  # (B, D, edge): mean relation to the coordinates of a side
+        of_x, of_y = (edges @ sides.to(edges.dtype)).permute(
+            3, 0, 2, 1
+        )  # (B, D, edge): mean relation to the coordinates of a side
         is_x = in_x.bool().unsqueeze(-1)
         within, across = torch.where(is_x, of_x, of_y), torch.where(is_x, of_y, of_x)
         best = _best_match(relations, dim_x)
-        nodes = self.embed_nodes(torch.cat([within, across, best], dim=-1))
         weight = best[..., INFORMATION : INFORMATION + 1] + 1e-3
         typical = (weight * best).sum(1) / weight.sum(1)  # (B, K): what the informative pairs look like
-        nodes = nodes + self.condition(torch.cat([condition, typical], dim=-1)).unsqueeze(1)
+        with _full_precision(relations):
+            nodes = self.embed_nodes(torch.cat([within.float(), across.float(), best], dim=-1))
+            nodes = nodes + self.condition(torch.cat([condition, typical], dim=-1)).unsqueeze(1)
         for layer, bias in zip(self.layers, biases, strict=True):
             nodes = layer(nodes, edges, bias)
         nodes = self.norm(nodes)
         pooled = [self.pool(side).flatten(-2) for side in (nodes[:, :dim_x], nodes[:, dim_x:])]
-        excess = ADDITIVE_SCALE * self.additive(nodes).float().squeeze(-1)  # (B, D)
+        with _full_precision(relations):
+            excess = ADDITIVE_SCALE * self.additive(nodes.float()).squeeze(-1)  # (B, D)
         additive = excess * 0.5 * best[..., INFORMATION]  # the relation is 2 · ½ log 1/(1 - r²)
         total = 0.5 * (additive[:, :dim_x].sum(-1) + additive[:, dim_x:].sum(-1))
         return torch.cat([pooled[0] + pooled[1], (pooled[0] - pooled[1]).abs()], dim=-1), total
@@ -342,17 +351,22 @@ class MISTNetwork(nn.Module):
 
     def forward_features(self, features: Features) -> Tensor:
         """Quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q)."""
-        return self.head(*self._hidden(features), features)
+        hidden, additive = self._hidden(features)
+        with _full_precision(hidden):
+            return self.head(hidden, additive, features)
 
     def head_parts(self, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What the head makes its quantiles of: `QuantileHead.parts`."""
-        return self.head.parts(*self._hidden(features), features)
+        hidden, additive = self._hidden(features)
+        with _full_precision(hidden):
+            return self.head.parts(hidden, additive, features)
 
     def _hidden(self, features: Features) -> tuple[Tensor, Tensor]:
-        summary = self.embed_summary(features.summary)
+        with _full_precision(features.summary):
+            summary = self.embed_summary(features.summary)
         points = self.points(features.points)
         coordinates, additive = self.coordinates(features.relations, summary, features.dim_x)
-        return torch.cat([summary, points.to(summary.dtype), coordinates.to(summary.dtype)], dim=-1), additive
+        return torch.cat([summary, points.float(), coordinates.float()], dim=-1), additive
 
     def forward(self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None) -> Tensor:
         """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
 from mist.nearest_neighbours import ksg_mutual_information, ross_mutual_information
-from mist.scores import student_table, take
+from mist.scores import rows_where, student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "gaussian_bias", "student_t_excess"]
 
@@ -41,6 +41,7 @@ CANDIDATES = (
     "ross",
 )
 _SINGULAR = 3e-7  # standard deviation of a coordinate given others (unit variance) that rounding can make up
+_SHRINKAGES = (0.05, 0.2, 0.5, 1.0)  # of the robust correlation, where it is not positive definite
 _EXCLUDED = -1.0  # value of a candidate that is undefined; never read, its weight is masked
 
 
@@ -83,43 +84,60 @@ def student_t_excess(df: Tensor, dim_x: int, dim_y: int) -> Tensor:
     return torch.where(df.isinf(), 0.0, f(0) + f(dim_x + dim_y) - f(dim_x) - f(dim_y))
 
 
-def _log_determinant(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """log|A| through Cholesky and whether A is positive definite beyond rounding: (..., D, D) -> (...), (...)."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    diagonal = factor.diagonal(dim1=-2, dim2=-1).clamp(min=1e-150)
-    return 2 * diagonal.log().sum(-1), (info == 0) & (diagonal.amin(-1) > _SINGULAR)
+def _factor_information(factor: Tensor, other: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
+    """Gaussian MI from the Cholesky factors of the whole correlation, which begins with X's own, and of Y's; nats, and
+    whether all are positive definite beyond rounding (..., D, D), (..., Dy, Dy) -> (...), (...)."""
+    whole, of_y = (matrix.diagonal(dim1=-2, dim2=-1).clamp(min=1e-150) for matrix in (factor, other))
+    value = of_y.log().sum(-1) - whole[..., dim_x:].log().sum(-1)
+    return value, (whole.amin(-1) > _SINGULAR) & (of_y.amin(-1) > _SINGULAR) & value.isfinite()
 
 
 def _gaussian_information(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
-    blocks = (correlation[..., :dim_x, :dim_x], correlation[..., dim_x:, dim_x:], correlation)
-    logs, defined = zip(*(_log_determinant(block) for block in blocks), strict=True)
-    value = 0.5 * (logs[0] + logs[1] - logs[2])
-    return value, defined[0] & defined[1] & defined[2] & value.isfinite()
+    factor, info = torch.linalg.cholesky_ex(correlation)
+    other, info_other = torch.linalg.cholesky_ex(correlation[..., dim_x:, dim_x:])
+    value, defined = _factor_information(factor, other, dim_x)
+    return value, defined & (info == 0) & (info_other == 0)
 
 
-def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
+def _lower_inverse(factor: Tensor) -> Tensor:
+    """Inverse of lower triangular matrices, (..., D, D)."""
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+
+
+def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The robust correlation moved towards the ridged score correlation by the least of a few steps that makes it
-    positive definite; returns the matrix and its Cholesky factor, (B, D, D) each."""
-    dim = robust.shape[-1]
-    eye = torch.eye(dim, dtype=robust.dtype, device=robust.device)
+    positive definite; returns the matrix, its Cholesky factor and the inverse of that, (B, D, D) each."""
+    eye = torch.eye(robust.shape[-1], dtype=robust.dtype, device=robust.device)
     anchor = 0.95 * correlation + 0.05 * eye
-    steps = torch.tensor([0.0, 0.05, 0.2, 0.5, 1.0], dtype=robust.dtype, device=robust.device).view(-1, 1, 1, 1)
-    mixed = (1 - steps) * robust + steps * anchor  # (steps, B, D, D)
-    factors, info = torch.linalg.cholesky_ex(mixed)
-    inverse_factors = torch.linalg.solve_triangular(factors, eye.expand_as(factors), upper=False)
-    precision = inverse_factors.square().sum(-2).amax(-1)  # 1 / least variance of a coordinate given all others
-    defined = (info == 0) & (precision < 0.03**-2)
-    defined[-1] = True
-    first = defined.float().argmax(0).view(1, -1, 1, 1).expand(1, *robust.shape)
-    return mixed.gather(0, first).squeeze(0), factors.gather(0, first).squeeze(0)
+    found = [robust, *(parts := _well_conditioned(robust))[:2]]
+    missing = ~parts[2]
+    for step in _SHRINKAGES:
+        rows = rows_where(missing)
+        if len(rows) == 0:
+            break
+        mixed = (1 - step) * robust[rows] + step * anchor[rows]
+        factor, inverse, defined = _well_conditioned(mixed)
+        taken = missing[rows] & (defined | (step == 1))
+        for i, values in enumerate((mixed, factor, inverse)):
+            values = torch.where(taken.view(-1, 1, 1), values, found[i][rows])
+            found[i] = found[i].index_copy(0, rows, values)
+        missing = missing.index_copy(0, rows, missing[rows] & ~taken)
+    return found[0], found[1], found[2]
 
 
-def _df_posterior(ranks: Tensor, factor: Tensor) -> Tensor:
-    """Weights of the t-copula's df on the grid by likelihood, flat prior; (B, D, N), (B, D, D) -> (B, len(DF_GRID))."""
+def _well_conditioned(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cholesky factor, its inverse, and whether no coordinate is all but determined by the others."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    inverse = _lower_inverse(factor)
+    precision = inverse.square().sum(-2).amax(-1)  # 1 / least variance of a coordinate given all others
+    return factor, inverse, (info == 0) & (precision < 0.03**-2)
+
+
+def _df_posterior(ranks: Tensor, inverse: Tensor) -> Tensor:
+    """Weights of the t-copula's df on the grid by likelihood, flat prior, given the inverse Cholesky factor of its
+    correlation; (B, D, N), (B, D, D) -> (B, len(DF_GRID))."""
     dim, num_points = ranks.shape[-2:]
-    inverse = torch.linalg.solve_triangular(
-        factor, torch.eye(dim, dtype=factor.dtype, device=factor.device), upper=False
-    )
     inverse = inverse.float()
     log_likelihoods = []
     for df in DF_GRID:
@@ -137,11 +155,11 @@ def _df_posterior(ranks: Tensor, factor: Tensor) -> Tensor:
 
 
 def _radii(scores: Tensor, correlation: Tensor) -> Tensor:
-    """Squared norm of the whitened side over its dims, (B, D, N) -> (B, N) float64."""
+    """Squared norm of the whitened side over its dims, (B, D, N), (B, D, D) -> (B, N) float32."""
     dim, num_points = scores.shape[-2:]
     ridge = 0.01 + dim / num_points
     factor = torch.linalg.cholesky(correlation + ridge * torch.eye(dim, dtype=correlation.dtype, device=scores.device))
-    return torch.linalg.solve_triangular(factor, scores, upper=False).square().mean(-2)
+    return (_lower_inverse(factor).float() @ scores.float()).square().mean(-2)
 
 
 def _correlate(a: Tensor, b: Tensor) -> Tensor:
@@ -171,27 +189,37 @@ def _sparse_sums(cross: Tensor, kendall: Tensor, num_points: int) -> list[Tensor
     return [best(squared), best(thresholded), best(kendall.square()), mutual_best, everything]
 
 
-def _discrete_candidates(scores: Tensor, ranks: Tensor, dim_x: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Plug-in and Miller-Madow for two discrete sides and Ross for a discrete and a continuous one, with masks."""
+def _discrete_candidates(scores: Tensor, ranks: Tensor, tied: Tensor, dim_x: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Plug-in and Miller-Madow for two discrete sides and Ross for a discrete and a continuous one, with masks (B,);
+    tied (B, D) is 0 where a column has no ties."""
+    values = [torch.zeros_like(scores[:, 0, 0]) for _ in range(3)]
+    masks = [torch.zeros_like(values[0], dtype=torch.bool) for _ in range(3)]
+    rows = rows_where((tied[:, :dim_x] > 0).all(-1) | (tied[:, dim_x:] > 0).all(-1))
+    if len(rows) == 0:
+        return values, masks
+    scores, ranks = scores[rows], ranks[rows]
     x, y = side_levels(ranks[:, :dim_x]), side_levels(ranks[:, dim_x:])
     joint = joint_levels(x, y)
     both, mixed_x, mixed_y = x.discrete & y.discrete, x.discrete & ~y.discrete, y.discrete & ~x.discrete
     ross = torch.zeros_like(scores[:, 0, 0])
     defined = torch.zeros_like(both)
-    for levels, values, which in ((x, scores[:, dim_x:], mixed_x), (y, scores[:, :dim_x], mixed_y)):
-        if values.shape[1] < KSG_MAX_DIM and bool(which.any()):  # one glance costs less than a search
-            ross = ross + ross_mutual_information(levels, values, which)
+    for levels, side, which in ((x, scores[:, dim_x:], mixed_x), (y, scores[:, :dim_x], mixed_y)):
+        if side.shape[1] < KSG_MAX_DIM and len(rows_where(which)):
+            ross = ross + ross_mutual_information(levels, side, which)
             defined = defined | which
-    return [plug_in(x, y, joint), miller_madow(x, y, joint), ross], [both, both, defined]
+    found = plug_in(x, y, joint), miller_madow(x, y, joint), ross
+    values = [into.index_copy(0, rows, value) for into, value in zip(values, found, strict=True)]
+    return values, [into.index_copy(0, rows, mask) for into, mask in zip(masks, (both, both, defined), strict=True)]
 
 
 def base_panel(
-    scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tensor, dim_x: int, *, ties: bool = False
+    scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tensor, dim_x: int, *, tied: Tensor | None = None
 ) -> Panel:
     """All candidates of one batch.
 
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
-    robust correlation; without `ties` the candidates for discrete and mixed pairs are masked.
+    robust correlation; tied (B, D) marks columns by their ties, without it the candidates for discrete and mixed pairs
+    are masked.
     """
     batch, dim, num_points = scores.shape
     dim_y = dim - dim_x
@@ -204,25 +232,25 @@ def base_panel(
     gaussian, defined = _gaussian_information((correlation + ridges * eye) / (1 + ridges), dim_x)  # (R, B)
     defined = defined & (every.unsqueeze(0) if regular else (ridges.view(-1, 1) > 0))
 
-    robust, factor = _shrink_to_positive(kendall.double(), correlation)
-    robust_information, robust_defined = _gaussian_information(robust, dim_x)
-    df_weights = _df_posterior(ranks, factor)
+    robust, factor, inverse = _shrink_to_positive(kendall.double(), correlation)
+    other, info = torch.linalg.cholesky_ex(robust[:, dim_x:, dim_x:])
+    robust_information, robust_defined = _factor_information(factor, other, dim_x)
+    robust_defined = robust_defined & (info == 0)
+    df_weights = _df_posterior(ranks, inverse)
     grid = torch.tensor(DF_GRID, dtype=torch.float64, device=scores.device)
     excess = df_weights @ student_t_excess(grid, dim_x, dim_y)
 
     radii_x = _radii(scores[:, :dim_x], correlation[:, :dim_x, :dim_x])
     radii_y = _radii(scores[:, dim_x:], correlation[:, dim_x:, dim_x:])
-    radial = _correlate((radii_x + 0.01).log(), (radii_y + 0.01).log())
+    radial = _correlate((radii_x.double() + 0.01).log(), (radii_y.double() + 0.01).log())
 
     if dim <= KSG_MAX_DIM:
         ksg = ksg_mutual_information(scores[:, :dim_x], scores[:, dim_x:])
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
-    if ties:
-        discrete, discrete_masks = _discrete_candidates(scores, ranks, dim_x)
-    else:
-        discrete, discrete_masks = [torch.zeros_like(radial)] * 3, [~every] * 3
+    tied = torch.zeros_like(scores[..., 0]) if tied is None else tied
+    discrete, discrete_masks = _discrete_candidates(scores, ranks, tied, dim_x)
 
     debiasable = every if regular else ~every
     values = [
@@ -256,4 +284,4 @@ def base_panel(
     mask = torch.stack(masks, dim=-1)
     candidates = torch.where(mask, torch.stack(values, dim=-1).clamp(0, 100), 0.0)
     assert candidates.shape[-1] == len(CANDIDATES)
-    return Panel(candidates, mask, df_weights, radial, radii_x.float(), radii_y.float())
+    return Panel(candidates, mask, df_weights, radial, radii_x, radii_y)

@@ -6,31 +6,76 @@ Shapes: B data sets, D = Dx + Dy coordinates, N points, K relation features.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["INFORMATION", "NUM_RELATIONS", "STRENGTH", "hermite", "kendall_correlation", "relation_features"]
+__all__ = [
+    "INFORMATION",
+    "NUM_RELATIONS",
+    "STRENGTH",
+    "Covariances",
+    "covariances",
+    "hermite",
+    "kendall_correlation",
+    "relation_features",
+]
 
 NUM_RELATIONS = 22
 INFORMATION = 14  # the relation 2 · ½ log 1/(1 - r²), nats
 STRENGTH = 0  # the relation that says how strong a pair is: |r|
 
 
-def hermite(scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Second and third Hermite polynomial of the scores, centred and of unit variance, (B, D, N) float64 each, and the
-    standard deviations (B, D, 1) that they had."""
-    square = scores * scores
-    second, scale_second = _standardise(square)
-    third, scale_third = _standardise(scores * (square - 3))
-    return second, third, scale_second, scale_third
+def hermite(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores and their second and third Hermite polynomial, centred and of unit variance, (B, D, N) -> (B, 3D, N)
+    float64, and the standard deviations (B, D, 1) that the second and third had."""
+    batch, dim, num_points = scores.shape
+    stacked = torch.empty(batch, 3 * dim, num_points, dtype=scores.dtype, device=scores.device)
+    first, second, third = stacked.split(dim, dim=1)
+    first.copy_(scores)
+    torch.mul(scores, scores, out=second)
+    torch.mul(scores, second - 3, out=third)
+    return stacked, _standardise(second), _standardise(third)
 
 
-def _standardise(values: Tensor) -> tuple[Tensor, Tensor]:
-    values = values - values.mean(-1, keepdim=True)
+@dataclass(frozen=True)
+class Covariances:
+    """Covariances over the points of the Hermite polynomials of every two coordinates, (B, D, D) each: cjk is that of
+    the j-th of the row with the k-th of the column. What enters differences that nearly cancel is float64."""
+
+    c11: Tensor  # float64
+    c12: Tensor  # float64
+    c22: Tensor  # float64
+    c13: Tensor  # float64
+    c23: Tensor  # float32
+    c33: Tensor  # float32
+    scale_second: Tensor  # (B, D, 1) float64, standard deviation before standardising
+    scale_third: Tensor
+
+    def expanded(self) -> Tensor:
+        """Of the scores and their second polynomial together, (B, 2D, 2D)."""
+        upper = torch.cat([self.c11, self.c12], dim=-1)
+        return torch.cat([upper, torch.cat([self.c12.mT, self.c22], dim=-1)], dim=-2)
+
+
+def covariances(polynomials: Tensor, scale_second: Tensor, scale_third: Tensor) -> Covariances:
+    """Covariances of what `hermite` returns."""
+    num_points, dim = polynomials.shape[-1], polynomials.shape[-2] // 3
+    first, second = polynomials[:, :dim], polynomials[:, dim : 2 * dim]
+    single = polynomials[:, dim:].float()
+    c11, c12, c13 = (first @ polynomials.mT / num_points).split(dim, dim=-1)
+    c23, c33 = (single @ single[:, dim:].mT / num_points).split(dim, dim=-2)
+    return Covariances(c11, c12, second @ second.mT / num_points, c13, c23, c33, scale_second, scale_third)
+
+
+def _standardise(values: Tensor) -> Tensor:
+    """Centre and scale in place; returns the standard deviations."""
+    values -= values.mean(-1, keepdim=True)
     scale = torch.linalg.vector_norm(values, dim=-1, keepdim=True) / math.sqrt(values.shape[-1])
     scale = scale.clamp(min=1e-6)
-    return values.div_(scale), scale
+    values /= scale
+    return scale
 
 
 def kendall_correlation(scores: Tensor, order: Tensor, num_shifts: int) -> Tensor:
@@ -41,8 +86,11 @@ def kendall_correlation(scores: Tensor, order: Tensor, num_shifts: int) -> Tenso
     """
     arranged = scores.float().gather(-1, order.unsqueeze(-2).expand_as(scores))
     counts = torch.zeros(*scores.shape[:-1], scores.shape[-2], device=scores.device)
-    for shift in range(1, min(num_shifts, scores.shape[-1] - 1) + 1):
-        signs = (arranged - arranged.roll(shift, dims=-1)).sign_()
+    num_points = scores.shape[-1]
+    num_shifts = min(num_shifts, num_points - 1)
+    arranged = torch.cat([arranged, arranged[..., :num_shifts]], dim=-1)
+    for shift in range(1, num_shifts + 1):
+        signs = (arranged[..., shift : shift + num_points] - arranged[..., :num_points]).sign_()
         counts = torch.baddbmm(counts, signs, signs.mT)
     scale = counts.diagonal(dim1=-2, dim2=-1).clamp(min=1).rsqrt()
     tau = (counts * scale.unsqueeze(-1) * scale.unsqueeze(-2)).clamp(-1, 1)
@@ -54,46 +102,35 @@ def _information(correlation: Tensor) -> Tensor:
     return -0.5 * torch.log1p(-correlation.square().clamp(max=1 - 1e-7))
 
 
-def _residual_kurtosis(r: Tensor, c22: Tensor, c13: Tensor, scale_second: Tensor, scale_third: Tensor) -> Tensor:
-    """Excess kurtosis of z_i - r z_j, the residual of coordinate i on j, clipped to ±3; all float64, (B, D, D).
+def _residual_kurtosis(moments: Covariances) -> Tensor:
+    """Excess kurtosis of z_i - r z_j, the residual of coordinate i on j, clipped to ±3; float64, (B, D, D).
 
     It is 0 for a Gaussian pair whatever r, negative where the noise has bounded support, positive under heavy tails.
     """
+    r, scale_second, scale_third = moments.c11, moments.scale_second, moments.scale_third
     fourth = scale_second.square() + 1  # E z⁴, (B, D, 1)
-    m22 = scale_second * scale_second.mT * c22 + 1
-    m13 = scale_third.mT * c13 + 3 * r  # E z_i z_j³
+    m22 = scale_second * scale_second.mT * moments.c22 + 1
+    m13 = scale_third.mT * moments.c13 + 3 * r  # E z_i z_j³
     square = r * r
     moment = fourth - 4 * r * m13.mT + 6 * square * m22 - 4 * r * square * m13 + square * square * fourth.mT
     return (moment / (1 - square).square().clamp(min=1e-4) - 3).clamp(-3, 3)
 
 
 def relation_features(
-    gram: Tensor,
-    cubic: Tensor,
-    scale_second: Tensor,
-    scale_third: Tensor,
-    kendall: Tensor,
-    same_side: Tensor,
-    same_group: Tensor,
-    tied: Tensor,
-    num_points: int,
+    moments: Covariances, kendall: Tensor, same_side: Tensor, same_group: Tensor, tied: Tensor, num_points: int
 ) -> Tensor:
     """Edge features that no falling map moves: even functions and products of odd covariances.
 
-    gram (B, 2D, 2D) covariances of Hermite 1-2, cubic (B, 3D, D) those of Hermite 1-3 with Hermite 3, float64, of the
-    polynomials that had standard deviations scale_second and scale_third (B, D, 1); kendall (B, D, D); masks same_side
-    and same_group (D, D), tied (B, D) in [0, 1]. What a Gaussian pair of the same r would show is subtracted, so that
-    departures stand out. Returns (B, K, D, D) float32, channels first: they are written contiguously and read by
-    matrix products.
+    kendall (B, D, D); masks same_side and same_group (D, D), tied (B, D) in [0, 1]. What a Gaussian pair of the same r
+    would show is subtracted, so that departures stand out. Returns (B, K, D, D) float32, channels first: they are
+    written contiguously and read by matrix products.
     """
-    dim = kendall.shape[-1]
-    kurtosis = _residual_kurtosis(gram[:, :dim, :dim], gram[:, dim:, dim:], cubic[:, :dim], scale_second, scale_third)
-    gram, cubic, tau, kurtosis = gram.float(), cubic.float(), kendall.float(), kurtosis.float()
-    r, c12, c22 = gram[:, :dim, :dim], gram[:, :dim, dim:], gram[:, dim:, dim:]
-    c13, c23, c33 = cubic[:, :dim], cubic[:, dim : 2 * dim], cubic[:, 2 * dim :]
+    kurtosis = _residual_kurtosis(moments).float()
+    r, c12, c22, c13 = (values.float() for values in (moments.c11, moments.c12, moments.c22, moments.c13))
+    c23, c33, tau = moments.c23, moments.c33, kendall.float()
     square, r_times_c13, c12_times_c32 = r * r, 4 * r * c13, c12 * c23.mT
     noise = math.sqrt(num_points)
-    flat = torch.stack([torch.eye(dim, device=r.device), same_side.float(), same_group.float()])
+    flat = [torch.eye(r.shape[-1], device=r.device), same_side.float(), same_group.float()]
     features = [
         r.abs(),
         tau.abs(),
@@ -114,6 +151,7 @@ def relation_features(
         torch.maximum(tied.unsqueeze(-1), tied.unsqueeze(-2)).float(),
         kurtosis,
         kurtosis.mT,
+        *(marks.expand_as(r) for marks in flat),
     ]
-    assert len(features) + len(flat) == NUM_RELATIONS
-    return torch.cat([torch.stack(features, dim=1), flat.expand(len(r), -1, -1, -1)], dim=1)
+    assert len(features) == NUM_RELATIONS
+    return torch.stack(features, dim=1)

@@ -15,6 +15,7 @@ __all__ = [
     "double_ranks",
     "gaussian_scores",
     "mix",
+    "rows_where",
     "score_table",
     "student_table",
     "take",
@@ -26,44 +27,36 @@ _MULTIPLIERS = (-7046029254386353131, -4658895280553007687)  # odd 64-bit consta
 def argsort_last(values: Tensor) -> Tensor:
     """Unstable argsort along the last dimension; NumPy's vectorised sort on a CPU is several times faster."""
     if values.device.type == "cpu":
-        return torch.from_numpy(np.argsort(values.numpy(), axis=-1))
+        return torch.from_numpy(np.argsort(values.detach().contiguous().numpy(), axis=-1))
     return values.argsort(dim=-1)
 
 
-def _double_ranks_numpy(values: np.ndarray) -> np.ndarray:
-    order = np.argsort(values, axis=-1)
-    ordered = np.take_along_axis(values, order, axis=-1)
-    position = np.arange(values.shape[-1])
-    differs = ordered[..., 1:] != ordered[..., :-1]
-    if differs.all():
-        middle = np.broadcast_to(2 * position, values.shape)
-    else:
-        edge = np.ones_like(differs[..., :1])
-        first = np.maximum.accumulate(np.where(np.concatenate([edge, differs], -1), position, 0), axis=-1)
-        last = np.where(np.concatenate([differs, edge], -1), position, values.shape[-1])
-        last = np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
-        middle = first + last
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, middle, axis=-1)
-    return ranks
-
-
-def _double_ranks_torch(values: Tensor) -> Tensor:
-    ordered, order = values.sort(dim=-1)
-    position = torch.arange(values.shape[-1], device=values.device)
-    differs = ordered[..., 1:] != ordered[..., :-1]
-    edge = torch.ones_like(differs[..., :1])
-    first = torch.where(torch.cat([edge, differs], -1), position, 0).cummax(-1).values
-    last = torch.where(torch.cat([differs, edge], -1), position, values.shape[-1])
-    last = last.flip(-1).cummin(-1).values.flip(-1)
-    return torch.empty_like(order).scatter_(-1, order, first + last)
+def rows_where(wanted: Tensor) -> Tensor:
+    """Which rows to work on, (R,) bool -> indices: those wanted; on an accelerator, where to look is to wait, all."""
+    if wanted.device.type == "cpu":
+        return wanted.nonzero().squeeze(-1)
+    return torch.arange(len(wanted), device=wanted.device)
 
 
 def double_ranks(values: Tensor) -> Tensor:
     """Twice the mid-rank (0-based, so integer under ties) along the last dimension; (..., N) -> (..., N) int64."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(_double_ranks_numpy(values.detach().contiguous().numpy()))
-    return _double_ranks_torch(values)
+    order = argsort_last(values)
+    ordered = values.gather(-1, order)
+    differs = ordered[..., 1:] != ordered[..., :-1]
+    num_points = values.shape[-1]
+    middle = torch.arange(0, 2 * num_points, 2, device=values.device).expand(order.shape)
+    rows = rows_where(~differs.all(-1).flatten())
+    if len(rows):
+        middle = middle.clone()
+        middle.view(-1, num_points)[rows] = _middles(differs.reshape(-1, num_points - 1)[rows])
+    return torch.empty_like(order).scatter_(-1, order, middle)
+
+
+def _middles(differs: Tensor) -> Tensor:
+    """Twice the middle position of every run of equal values, at each of its places; (R, N - 1) -> (R, N)."""
+    run = torch.nn.functional.pad(differs.long(), (1, 0)).cumsum(-1)
+    size = torch.zeros_like(run).scatter_add_(-1, run, torch.ones_like(run))
+    return (2 * size.cumsum(-1) - size - 1).gather(-1, run)
 
 
 def _levels(num_points: int, device: torch.device) -> Tensor:
@@ -133,11 +126,13 @@ def canonical_order(ranks: Tensor) -> Tensor:
     It is unmoved by the order of points and coordinates, by swapping the sides and by falling maps: points are sorted
     by a hash of their ranks' distances from the middle, then by one of the signed distances, each coordinate weighed by
     a hash of its own asymmetry Σ_i signed_ij colour_i, an odd function. They are laid out by a permutation that
-    depends on N alone, so that equal points are no neighbours. Integers modulo 2⁶⁴ add exactly in any order.
+    depends on N alone, so that equal points are no neighbours. Integers add exactly in any order: those of 64 bits
+    modulo 2⁶⁴, sums of products of 16 bits in float64, whose matrix products are fast, to two million points.
     """
     num_points = ranks.shape[-1]
     distance = torch.arange(num_points, device=ranks.device)  # of the double rank from the middle, N - 1 at the end
-    unsigned, signed = ((mix(distance + salt) >> 24) & 0xFFFFFFFFFF for salt in (1, num_points + 1))
+    unsigned = (mix(distance + 1) >> 24) & 0xFFFFFFFFFF
+    signed = _low_bits((mix(distance + num_points + 1) >> 24) | 1)
     signed[0] = 0
     unsigned = torch.cat([unsigned.flip(0), unsigned[1:]])  # by double rank, even and odd about the middle
     signed = torch.cat([-signed.flip(0), signed[1:]])
@@ -145,10 +140,15 @@ def canonical_order(ranks: Tensor) -> Tensor:
     odd = take(signed, ranks)  # (B, D, N)
     colour = mix(first)
     for _ in range(2):  # the second round sees the signs of the first: a balanced binary column hides them from it
-        asymmetry = (odd * colour.unsqueeze(-2)).sum(-1, keepdim=True)  # (B, D, 1)
-        second = (odd * (asymmetry.sign() * mix(asymmetry.abs()))).sum(-2)
-        colour = mix(first ^ mix(second))
-    key = (first << 16) ^ (colour & 0xFFFF)
+        asymmetry = odd @ _low_bits(colour).unsqueeze(-1)  # (B, D, 1)
+        weights = asymmetry.sign() * _low_bits(mix(asymmetry.abs().long()))
+        colour = mix(first ^ mix((weights.mT @ odd).squeeze(-2).long()))
+    key = (first << 24) ^ (colour & 0xFFFFFF)
     order = argsort_last(key)
     layout = argsort_last(mix(torch.arange(1, num_points + 1, device=ranks.device)))
     return order[..., layout]
+
+
+def _low_bits(words: Tensor) -> Tensor:
+    """The last 16 bits, float64."""
+    return (words & 0xFFFF).double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from data_gen.shards import ShardedBatches
 from mist.checkpoint import find_checkpoint, load_checkpoint
+from mist.network import NetworkConfig
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
 from mist.training.export import calibrate, evaluation_table, export
@@ -87,6 +89,12 @@ def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardw
     )
 
 
+def _same_weights(parent: NetworkConfig, child: NetworkConfig) -> bool:
+    """Whether the weights of one fit the other: marking ties adds none, its inputs are 0 without."""
+    features = dataclasses.replace(parent.features, ties=child.features.ties)
+    return dataclasses.replace(parent, features=features) == child
+
+
 def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     """Run the whole of it; returns the exported checkpoint folder on the first process, None on the others."""
     hardware = detect(config.trainer.accelerator, config.trainer.processes, config.trainer.precision)
@@ -112,7 +120,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     module.network.initialise(torch.Generator().manual_seed(config.seed))
     if config.init_from is not None:
         parent = load_checkpoint(find_checkpoint(config.init_from))
-        if parent.network.config != config.model:
+        if not _same_weights(parent.network.config, config.model):
             raise ValueError(
                 f"got init_from={config.init_from} with network {parent.network.config}, expected {config.model}; "
                 "choose the model= of the parent"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mist import discrete, panel, scores
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
 from mist.panel import CANDIDATES
 from mist.relations import NUM_RELATIONS
@@ -52,6 +53,20 @@ def test_shapes_and_finiteness(kind: str, num_points: int, dim_x: int, dim_y: in
     assert features.summary.shape == (4, global_width(CONFIG))
     assert features.candidates.shape == features.candidate_mask.shape == (4, len(CANDIDATES))
     assert features.floor.shape == (4,) and features.dim_x == dim_x
+
+
+@pytest.mark.parametrize("num_points", [12, 60])
+def test_an_accelerator_that_works_on_every_row_finds_the_same(
+    monkeypatch: pytest.MonkeyPatch, num_points: int
+) -> None:
+    kinds = [data(kind, num_points, 2, 5) for kind in ("continuous", "rounded", "binary", "mixed")]
+    x, y = (torch.cat(sides) for sides in zip(*kinds, strict=True))
+    found = extract_features(x, y, CONFIG)
+    for module in (scores, discrete, panel):
+        monkeypatch.setattr(module, "rows_where", lambda wanted: torch.arange(len(wanted)))
+    every = extract_features(x, y, CONFIG)
+    for name in ("relations", "points", "summary", "candidates", "candidate_mask", "floor"):
+        torch.testing.assert_close(getattr(every, name), getattr(found, name), rtol=1e-6, atol=1e-6)
 
 
 def test_copied_columns_and_repeated_points_are_finite() -> None:

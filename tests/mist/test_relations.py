@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from mist.features import FeatureConfig, extract_features
-from mist.relations import NUM_RELATIONS, hermite, kendall_correlation, relation_features
+from mist.relations import NUM_RELATIONS, Covariances, hermite, kendall_correlation, relation_features
 from mist.scores import canonical_order, double_ranks, gaussian_scores
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
@@ -72,7 +72,9 @@ def test_balanced_binary_columns_have_their_exact_tau() -> None:
 def test_hermite_polynomials() -> None:
     scores = gaussian_scores(double_ranks(normal(2, 3, 100)))
     z = scores.numpy()
-    second, third, scale_second, scale_third = hermite(scores)
+    polynomials, scale_second, scale_third = hermite(scores)
+    first, second, third = polynomials.chunk(3, dim=1)
+    assert torch.equal(first, scores)
     for found, scale, raw in ((second, scale_second, z**2 - 1), (third, scale_third, z**3 - 3 * z)):
         deviation = raw.std(-1, keepdims=True)
         np.testing.assert_allclose(scale, deviation, atol=1e-10)
@@ -132,11 +134,10 @@ def test_group_marks() -> None:
 
 
 def test_a_pair_is_marked_by_the_more_tied_of_its_columns() -> None:
-    gram, cubic, tau = torch.zeros(1, 6, 6), torch.zeros(1, 9, 3), torch.zeros(1, 3, 3)
-    scale = torch.ones(1, 3, 1)
+    nothing, scale = torch.zeros(1, 3, 3), torch.ones(1, 3, 1)
     mask = torch.ones(3, 3, dtype=torch.bool)
     tied = torch.tensor([[0.0, 0.25, 1.0]])
-    marks = relation_features(gram, cubic, scale, scale, tau, mask, mask, tied, 30)[0, 16]
+    marks = relation_features(Covariances(*[nothing] * 6, scale, scale), nothing, mask, mask, tied, 30)[0, 16]
     assert marks.tolist() == [[0, 0.25, 1], [0.25, 0.25, 1], [1, 1, 1]]
 
 
@@ -152,8 +153,7 @@ def test_a_falling_map_changes_no_relation(kind: str) -> None:
 
 
 def test_perfect_correlation_is_finite() -> None:
-    ones, scale = torch.ones(1, 2, 2), torch.ones(1, 2, 1, dtype=torch.float64)
-    gram, cubic = torch.ones(1, 4, 4, dtype=torch.float64), torch.ones(1, 6, 2, dtype=torch.float64)
+    ones, scale = torch.ones(1, 2, 2, dtype=torch.float64), torch.ones(1, 2, 1, dtype=torch.float64)
     mask = torch.ones(2, 2, dtype=torch.bool)
     tied = torch.zeros(1, 2)
-    assert relation_features(gram, cubic, scale, scale, ones, mask, mask, tied, 50).isfinite().all()
+    assert relation_features(Covariances(*[ones] * 6, scale, scale), ones, mask, mask, tied, 50).isfinite().all()

@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.shards import Plan, make_shards
+from mist.features import FeatureConfig
 from mist.network import NetworkConfig
 from mist.training.config import OptimizationConfig, TrainerConfig, TrainingConfig, ValidationConfig
-from mist.training.run import build_logger, train
+from mist.training.run import _same_weights, build_logger, train
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
@@ -97,6 +98,13 @@ def test_every_setting_can_be_seen_and_changed_in_yaml() -> None:
 def test_unknown_keys_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingConfig.from_dict(values)
+
+
+def test_marking_ties_keeps_the_weights_of_a_parent_without() -> None:
+    config = NetworkConfig(trunk_width=64)
+    assert _same_weights(config, NetworkConfig(trunk_width=64, features=FeatureConfig(ties=True)))
+    assert not _same_weights(config, NetworkConfig(trunk_width=64, features=FeatureConfig(num_shifts=3)))
+    assert not _same_weights(config, NetworkConfig(trunk_width=32))
 
 
 def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:

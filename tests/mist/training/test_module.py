@@ -30,6 +30,7 @@ def build(monkeypatch: pytest.MonkeyPatch, logged: dict[str, Tensor] | None = No
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = EstimatorModule(SMALL, OptimizationConfig(learning_rate=3e-3, warmup_steps=2), max_steps=100)
+    monkeypatch.setattr(EstimatorModule, "trainer", SimpleNamespace(precision="32-true"))
     monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(module, "log_dict", lambda values, **_: logged.update(values))
     return module

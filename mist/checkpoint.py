@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from mist.calibration import Calibration
 from mist.errors import CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
 from mist.network import MISTNetwork, NetworkConfig
 from mist.version import __version__
@@ -31,7 +32,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT_VERSION = 2  # 2: candidates for discrete and mixed pairs widened two layers
+FORMAT_VERSION = 3  # 2: candidates for discrete and mixed pairs widened two layers; 3: "calibration"
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
 
 # What config.json holds, and nothing else. In `extra`, free otherwise, "preliminary" and "trained_on_categories" count.
@@ -41,6 +42,7 @@ _CONFIG_TYPES: dict[str, type] = {
     "name": str,
     "network": dict,
     "levels": list,
+    "calibration": dict,  # {}: none
     "trained_ranges": dict,
     "meta_distribution": dict,
     "lineage": dict,
@@ -118,6 +120,7 @@ def save_checkpoint(
         "name": folder.name if name is None else name,
         "network": network.config.to_dict(),
         "levels": [float(level) for level in network.config.levels],
+        "calibration": {} if network.calibration is None else network.calibration.to_dict(),
         "trained_ranges": {key: list(value) for key, value in trained_ranges.items()},
         "meta_distribution": dict(meta_distribution),
         "lineage": dict(lineage),
@@ -169,6 +172,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
             f"{folder / WEIGHTS_FILE} does not fit the network of {CONFIG_FILE} ({error}): expected exactly its "
             "tensors; use the folder as it was saved"
         ) from error
+    network.calibration = _build_calibration(config, folder)
     return Checkpoint(network=network.eval().requires_grad_(False), config=config, path=folder.resolve())
 
 
@@ -221,6 +225,20 @@ def _build_network(config: dict[str, Any], folder: Path) -> MISTNetwork:
             "use the file as it was saved"
         )
     return network
+
+
+def _build_calibration(config: dict[str, Any], folder: Path) -> Calibration | None:
+    if not config["calibration"]:
+        return None
+    try:
+        calibration = Calibration.from_dict(config["calibration"])
+        if len(calibration.warp) != len(config["levels"]):
+            raise ValueError(f"got a warp of {len(calibration.warp)} scores, expected {len(config['levels'])}")
+    except (TypeError, ValueError) as error:
+        raise CheckpointFormatError(
+            f"{folder / CONFIG_FILE} has an unusable calibration ({error}): use the file as it was saved"
+        ) from error
+    return calibration
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -30,13 +30,19 @@ OnLimit = Literal["raise", "warn", "subsample"]
 _MAX_BATCH, _MAX_BATCH_NUMBERS, _MAX_BATCH_PAIRS = 64, 1 << 20, 1 << 17
 
 
-def load(checkpoint: str | os.PathLike[str] = "default", device: str | torch.device = "auto") -> Estimator:
+def load(
+    checkpoint: str | os.PathLike[str] = "default", device: str | torch.device = "auto", *, calibrated: bool = True
+) -> Estimator:
     """The estimator of a checkpoint, given by name ("default" ships with the package) or by the path of its folder.
 
-    device: "auto" (CUDA where there is one, else the CPU) or a torch device. Raises a `CheckpointError` subclass; there
-    is no estimator without trained weights.
+    device: "auto" (CUDA where there is one, else the CPU) or a torch device. calibrated: False for the network's own
+    quantiles, without the recalibration that the checkpoint carries. Raises a `CheckpointError` subclass; there is no
+    estimator without trained weights.
     """
-    return Estimator(load_checkpoint(find_checkpoint(checkpoint)), device=device)
+    loaded = load_checkpoint(find_checkpoint(checkpoint))
+    if not calibrated:
+        loaded.network.calibration = None
+    return Estimator(loaded, device=device)
 
 
 def estimate(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mist.calibration import Calibration
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
 from mist.panel import CANDIDATES
 from mist.quantiles import OFFSET, compress, expand, level_grid
@@ -322,9 +323,10 @@ class QuantileHead(nn.Module):
 
 
 class MISTNetwork(nn.Module):
-    """Data sets in, quantiles of their mutual information out."""
+    """Data sets in, quantiles of their mutual information out, recalibrated where `calibration` is set."""
 
     levels: Tensor  # (Q,)
+    calibration: Calibration | None = None
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
@@ -375,4 +377,7 @@ class MISTNetwork(nn.Module):
         number, 0 elsewhere.
         """
         assert x.ndim == y.ndim == 3 and x.shape[:2] == y.shape[:2] and x.shape[1] >= 4
-        return expand(self.forward_features(extract_features(x, y, self.config.features, groups_x, groups_y)))
+        compressed = self.forward_features(extract_features(x, y, self.config.features, groups_x, groups_y))
+        if self.calibration is not None:
+            compressed = self.calibration.apply(compressed, self.levels, x.shape[1], x.shape[2], y.shape[2])
+        return expand(compressed)

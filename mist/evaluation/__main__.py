@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, help="folder for datasets.csv, summary.csv and the pictures (default: reports/CHECKPOINT)"
     )
+    parser.add_argument("--no-calibration", action="store_true", help="the network's own quantiles, not recalibrated")
     parser.add_argument("--no-baselines", action="store_true", help="leave KSG and CCA out")
     parser.add_argument("--no-plots", action="store_true", help="write no pictures (they need matplotlib)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own choice)")
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if not arguments.no_plots and importlib.util.find_spec("matplotlib") is None:
             raise ValueError("matplotlib is missing: pip install 'mist-mi[plot]', or pass --no-plots")
-        estimator = mist.load(arguments.checkpoint)
+        estimator = mist.load(arguments.checkpoint, calibrated=not arguments.no_calibration)
         chosen = arguments.suite or ([] if arguments.shards else ["core"])
         suites = list(SUITES) if "all" in chosen else list(dict.fromkeys(chosen))
         parts = []

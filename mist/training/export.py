@@ -34,18 +34,20 @@ def evaluation_table(network: MISTNetwork, config: TrainingConfig) -> str:
     return format_table(summarise_cells(evaluate_network(network, datasets)))
 
 
-def calibrate(network: MISTNetwork, config: TrainingConfig) -> None:
-    """Refit the spread of the intervals, where the configuration says on how many data sets."""
+def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
+    """Recalibrate the intervals, where the configuration says on how many data sets; what came of it, "" for none."""
     optimization = config.optimization
-    if optimization.calibration_datasets:
-        loss = recalibrate(
-            network,
-            config.meta_distribution,
-            optimization.calibration_datasets,
-            seed=config.seed,
-            root_weight=optimization.root_weight,
-        )
-        print(f"calibrated on {optimization.calibration_datasets:,} data sets: loss {loss[0]:.5f} -> {loss[1]:.5f}")
+    if not optimization.calibration_datasets:
+        return ""
+    found = recalibrate(
+        network,
+        config.meta_distribution,
+        optimization.calibration_datasets,
+        seed=config.seed,
+        root_weight=optimization.root_weight,
+    )
+    print(f"recalibrated on {optimization.calibration_datasets:,} data sets: {found}")
+    return str(found)
 
 
 def export(
@@ -58,6 +60,7 @@ def export(
     num_datasets: int,
     source: str = "stream",
     evaluation: str = "",
+    calibration: str = "",
 ) -> Path:
     """Write averaged weights as a checkpoint folder with lineage and card."""
     parents: list[str] = []
@@ -84,7 +87,7 @@ def export(
         trained_ranges=meta.ranges,
         meta_distribution=meta.to_dict(),
         lineage=lineage,
-        card=_card(config, network, lineage, evaluation),
+        card=_card(config, network, lineage, evaluation, calibration),
         extra={
             "preliminary": config.preliminary,
             "trained_on_categories": config.meta_distribution.category_probability > 0,
@@ -93,7 +96,9 @@ def export(
     )
 
 
-def _card(config: TrainingConfig, network: MISTNetwork, lineage: dict[str, Any], evaluation: str) -> str:
+def _card(
+    config: TrainingConfig, network: MISTNetwork, lineage: dict[str, Any], evaluation: str, calibration: str
+) -> str:
     parameters = sum(p.numel() for p in network.parameters())
     status = "**Preliminary**: a short run." if config.preliminary else "Trained to the end of its schedule."
     meta = json.dumps(config.meta_distribution.to_dict(), indent=2)
@@ -104,9 +109,11 @@ def _card(config: TrainingConfig, network: MISTNetwork, lineage: dict[str, Any],
             "data sets, repeats counted,",
             f"The data sets of {lineage['source']}, over and over, of this law:",
         )
-    calibration = config.optimization.calibration_datasets
     if calibration:
-        status += f" The spread of its intervals was refitted on {calibration:,} fresh data sets of the same law."
+        status += (
+            f" Its intervals were recalibrated on {config.optimization.calibration_datasets:,} fresh data sets of the "
+            f"same law: {calibration}."
+        )
     return f"""# {config.name}
 
 {status}
@@ -159,7 +166,7 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibrati
     weights = {key.removeprefix(prefix): v for key, v in saved["state_dict"].items() if key.startswith(prefix)}
     network.load_state_dict(weights)
     network.eval()
-    calibrate(network, config)
+    calibration = calibrate(network, config)
     counts = saved["lineage"]
     return export(
         network,
@@ -170,6 +177,7 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibrati
         num_datasets=counts["num_datasets"],
         source=data.get("source", "stream"),
         evaluation=evaluation_table(network, config),
+        calibration=calibration,
     )
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
 
 from data_gen import MetaDistribution
 from data_gen.stream import generate_batch
+from mist.calibration import NUM_TERMS, Calibration
 from mist.network import MISTNetwork
-from mist.training.calibration import CALIBRATION_SEED, recalibrate
+from mist.quantiles import OFFSET, level_grid
+from mist.training.calibration import CALIBRATION_SEED, _conformal, _coverage, fit_calibration, recalibrate
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max_dim=3)
@@ -20,11 +26,11 @@ META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max
 def test_a_wrong_spread_is_found(tiny_network: MISTNetwork, error: float) -> None:
     """The best spread, found from the network as it is, is found again from one e^1.5 times too wide or narrow."""
     expected, network = copy.deepcopy(tiny_network), copy.deepcopy(tiny_network)
-    before, after = recalibrate(expected, META, 1024)
+    before, after = recalibrate(expected, META, 1024).loss
     assert after <= before
     with torch.no_grad():
         network.head.remainder.bias[0] += error
-    wrong, found = recalibrate(network, META, 1024)
+    wrong, found = recalibrate(network, META, 1024).loss
     assert wrong > before and found == pytest.approx(after, rel=0.02)
 
 
@@ -37,9 +43,105 @@ def test_nothing_but_the_spread_moves(tiny_network: MISTNetwork) -> None:
             assert moved[0].any() and not moved[1:].any()
         else:
             assert not moved.any(), name
+    assert network.calibration is not None and tiny_network.calibration is None
+    network.calibration = None
     batch = generate_batch(META, 1, 0)
     middle = len(network.config.levels) // 2
     torch.testing.assert_close(network(batch.x, batch.y)[:, middle], tiny_network(batch.x, batch.y)[:, middle])
+
+
+LEVELS = torch.tensor(level_grid(50), dtype=torch.float64)
+Z = torch.special.ndtri(LEVELS)
+
+
+def claims(num_datasets: int, seed: int, zeros: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions that are honest normal laws on the compressed scale (R, Q), truths (R,) in nats and counts (3, R)."""
+    random = torch.Generator().manual_seed(seed)
+    counts = torch.stack(
+        [
+            (torch.rand(num_datasets, generator=random, dtype=torch.float64) * top + start).exp().round()
+            for start, top in ((2.3, 6.0), (0.0, 3.0), (0.0, 3.0))
+        ]
+    )
+    centre = torch.randn(num_datasets, generator=random, dtype=torch.float64) - (2.5 if zeros else 0)
+    spread = 0.5 * (counts[0] / 100) ** -0.3
+    truth = centre + spread * torch.randn(num_datasets, generator=random, dtype=torch.float64)
+    return centre.unsqueeze(-1) + spread.unsqueeze(-1) * Z, (truth.exp() - OFFSET).clamp(min=0), counts
+
+
+def ranks(calibration: Calibration, compressed: Tensor, mi: Tensor, counts: Tensor) -> NDArray[np.float64]:
+    """PIT of truths above 0 nats by the levels whose mapped quantile lies below them."""
+    mapped = calibration.apply(compressed, LEVELS, *counts)
+    return ((mapped < (mi + OFFSET).log().unsqueeze(-1)).double().mean(-1)).numpy()
+
+
+class TestMap:
+    def test_honest_predictions_stay(self) -> None:
+        compressed, mi, counts = claims(8000, 0, zeros=True)
+        assert 0.2 < float((mi == 0).double().mean()) < 0.8
+        calibration = fit_calibration(compressed, mi, LEVELS, counts)
+        fresh, _, counts = claims(500, 1, zeros=True)
+        spread = fresh[:, -1] - fresh[:, 0]
+        moved = (calibration.apply(fresh, LEVELS, *counts) - fresh).abs().amax(-1) / spread
+        assert moved.quantile(0.9) < 0.06
+
+    def test_wrong_location_and_spread_that_hang_on_n_are_found(self) -> None:
+        """Claims are half as wide as they should be at small n, and off by their width at large n."""
+
+        def distorted(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+            compressed, mi, counts = claims(12_000, seed)
+            middle = compressed.mean(-1, keepdim=True)
+            share = ((counts[0].log() - 2.3) / 6).unsqueeze(-1)
+            width = (compressed - middle) * (0.5 + 0.5 * share)
+            return middle + 0.7 * share * (compressed[:, 34:35] - middle) + width, mi, counts
+
+        calibration = fit_calibration(*_order(distorted(0)))
+        compressed, mi, counts = distorted(1)
+        kept = mi > 0
+        for few in (counts[0] < 60, (counts[0] >= 60) & (counts[0] < 700), counts[0] >= 700):
+            rows = few & kept
+            before = (compressed[rows] < (mi[rows] + OFFSET).log().unsqueeze(-1)).double().mean(-1).numpy()
+            after = ranks(calibration, compressed[rows], mi[rows], counts[:, rows])
+            assert stats.kstest(after, "uniform").statistic < 0.035 < stats.kstest(before, "uniform").statistic
+
+    def test_heavy_tails_are_found_by_the_warp(self) -> None:
+        compressed, mi, counts = claims(20_000, 2)
+        random = np.random.default_rng(0)
+        centre = compressed.mean(-1).numpy()
+        width = (compressed[:, 34] - compressed[:, 15]).numpy()
+        truth = torch.from_numpy(np.exp(centre + width * random.standard_t(2, len(centre))) - OFFSET)
+        keep = truth > 0
+        calibration = fit_calibration(compressed[keep], truth[keep], LEVELS, counts[:, keep])
+        after = ranks(calibration, compressed[keep], truth[keep], counts[:, keep])
+        assert stats.kstest(after, "uniform").statistic < 0.025  # the grid alone makes .01
+
+    def test_the_90_percent_interval_is_conformal(self) -> None:
+        """From too narrow claims and no other fit, the stretch alone covers 90 % of fresh data sets."""
+        compressed, mi, counts = claims(4000, 3, zeros=True)
+        middle = compressed.mean(-1, keepdim=True)
+        narrow = middle + 0.4 * (compressed - middle)
+        plain = Calibration(
+            (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, ((0.0,) * 4, (9.0,) * 4), tuple(Z.tolist())
+        )
+        found = _conformal(plain, narrow, mi, LEVELS, counts)
+        assert found.stretch > 1.5
+        fresh, mi, counts = claims(20_000, 4, zeros=True)
+        middle = fresh.mean(-1, keepdim=True)
+        mapped = found.apply(middle + 0.4 * (fresh - middle), LEVELS, *counts)
+        assert _coverage(mapped, mi, LEVELS, 0.9) == pytest.approx(0.9, abs=0.015)
+
+
+def _order(made: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    compressed, mi, counts = made
+    return compressed, mi, LEVELS, counts
+
+
+def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
+    network = copy.deepcopy(tiny_network)
+    found = recalibrate(network, META, 2048)
+    assert sorted(found.coverage) == [0.5, 0.8, 0.9, 0.95]
+    assert found.coverage[0.9][2] >= 0.9  # of the data sets that it was made conformal on
+    assert f"of {found.num_datasets:,} data sets kept aside" in str(found) and "90% intervals cover" in str(found)
 
 
 def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:

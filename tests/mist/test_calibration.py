@@ -1,0 +1,138 @@
+"""The map of levels: the identity, order, continuity and symmetry of it, and what a checkpoint may carry."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, interpolate, invert
+from mist.features import extract_features
+from mist.network import MISTNetwork
+from mist.quantiles import OFFSET, expand, level_grid
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+LEVELS = torch.tensor(level_grid(20), dtype=torch.float64)
+Z = torch.special.ndtri(LEVELS)
+RANGES = ((math.log(OFFSET), math.log(10), 0.0, 0.0), (2.0, math.log(10_000), 8.0, 4.0))
+PLAIN = Calibration((0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, RANGES, tuple(Z.tolist()))
+
+
+def predictions(num_datasets: int, seed: int = 0) -> Tensor:
+    """Increasing quantiles on the compressed scale, (B, Q)."""
+    random = torch.Generator().manual_seed(seed)
+    steps = torch.rand(num_datasets, len(LEVELS), generator=random, dtype=torch.float64).square()
+    return steps.cumsum(-1) / 5 - 3
+
+
+def random_map(seed: int) -> Calibration:
+    random = torch.Generator().manual_seed(seed)
+    tables = (0.7 * torch.randn(3, NUM_TERMS, generator=random, dtype=torch.float64)).tolist()
+    warp = Z + 0.3 * torch.rand(len(Z), generator=random, dtype=torch.float64).cumsum(0)
+    return Calibration(*(tuple(table) for table in tables), RANGES, tuple(warp.tolist()), stretch=1.2)  # type: ignore[arg-type]
+
+
+def test_numbers_of_0_are_the_identity() -> None:
+    values = predictions(5)
+    torch.testing.assert_close(PLAIN.apply(values, LEVELS, 100, 2, 3), values, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_quantiles_never_cross(seed: int) -> None:
+    mapped = random_map(seed).apply(predictions(50, seed), LEVELS, 300, 5, 1)
+    assert (mapped.diff(dim=-1) >= 0).all() and mapped.isfinite().all()
+    assert not torch.allclose(mapped, predictions(50, seed), atol=0.1)
+
+
+def test_a_shift_and_two_spreads_by_hand() -> None:
+    """0.5 normal scores up, twice as wide below, half as wide above: read off a normal law N(1, 3²)."""
+    table = [[value] + [0.0] * (NUM_TERMS - 1) for value in (0.5, math.log(2), math.log(0.5))]
+    calibration = Calibration(*(tuple(row) for row in table), RANGES, PLAIN.warp)  # type: ignore[arg-type]
+    mapped = calibration.apply((1 + 3 * Z).unsqueeze(0), LEVELS, 50, 1, 1)
+    expected = 1 + 3 * (0.5 + torch.where(Z < 0, 2.0, 0.5) * Z)
+    torch.testing.assert_close(mapped, expected.unsqueeze(0))
+
+
+def test_swapping_the_sides_changes_nothing_and_n_and_dims_do() -> None:
+    calibration, values = random_map(3), predictions(4)
+    mapped = calibration.apply(values, LEVELS, 100, 2, 7)
+    torch.testing.assert_close(calibration.apply(values, LEVELS, 100, 7, 2), mapped, rtol=0, atol=0)
+    for counts in ((200, 2, 7), (100, 3, 7), (100, 2, 8)):
+        assert not torch.allclose(calibration.apply(values, LEVELS, *counts), mapped, atol=1e-4)
+
+
+def test_it_is_continuous() -> None:
+    """No step as the prediction moves through 0 nats and out of the fitted range, nor as n does."""
+    calibration, values = random_map(4), predictions(1)
+    shifts = torch.linspace(-1, 8, 4001, dtype=torch.float64).unsqueeze(-1)
+    moved = calibration.apply(values + shifts, LEVELS, 100, 2, 2)
+    assert moved.diff(dim=0).abs().max() < 20 * float(shifts[1] - shifts[0])
+    counts = torch.linspace(5, 50, 4001, dtype=torch.float64)
+    moved = calibration.apply(values.expand(4001, -1), LEVELS, counts, 2, 2)
+    assert moved.diff(dim=0).abs().max() < 0.05
+
+
+def test_context_beyond_the_fitted_range_counts_as_its_end() -> None:
+    calibration, values = random_map(5), predictions(3)
+    far, end = (calibration.apply(values, LEVELS, n, 2, 2) for n in (10**7, 10_000))
+    torch.testing.assert_close(far, end, rtol=0, atol=0)
+
+
+def test_interpolate_and_invert_undo_each_other() -> None:
+    values, wanted = predictions(30), torch.linspace(-4, 4, 30, dtype=torch.float64)
+    reached = interpolate(Z, values, wanted.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(invert(Z, values, reached), wanted, atol=1e-6, rtol=0)
+
+
+def test_unspread_undoes_position() -> None:
+    calibration = dataclasses.replace(random_map(6), warp=PLAIN.warp, stretch=1.0)
+    quantities = context(torch.zeros(1, dtype=torch.float64), 100, 2, 3)
+    assert quantities.shape == (1, NUM_QUANTITIES)
+    position = calibration.position(Z, quantities).squeeze(0)
+    torch.testing.assert_close(calibration.unspread(position, quantities.expand(len(Z), -1)), Z)
+
+
+def test_a_network_applies_it(tiny_network: MISTNetwork) -> None:
+    random = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2, 40, dim, generator=random, dtype=torch.float64) for dim in (2, 3))
+    compressed = tiny_network.forward_features(extract_features(x, y, tiny_network.config.features))
+    warp = tuple(torch.special.ndtri(tiny_network.levels.double()).tolist())
+    wide = tuple([math.log(2)] + [0.0] * (NUM_TERMS - 1))
+    calibration = Calibration((0.0,) * NUM_TERMS, wide, wide, RANGES, warp)
+    plain = tiny_network(x, y)
+    tiny_network.calibration = calibration
+    try:
+        wider = tiny_network(x, y)
+    finally:
+        tiny_network.calibration = None
+    assert (wider[:, -1] > plain[:, -1]).all()
+    expected = expand(calibration.apply(compressed, tiny_network.levels, 40, 2, 3))
+    torch.testing.assert_close(wider, expected, rtol=0, atol=0)
+
+
+def test_through_json_and_back() -> None:
+    calibration = random_map(7)
+    assert Calibration.from_dict(calibration.to_dict()) == calibration
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shift": (0.0,)}, f"got 1 numbers in shift, expected {NUM_TERMS}"),
+        ({"ranges": ((0.0,), (1.0,))}, f"expected two lists of {NUM_QUANTITIES} numbers"),
+        ({"warp": (0.0, 0.0, 1.0)}, "got a warp that does not increase"),
+        ({"stretch": 0.0}, "got a calibration that is not finite, or a stretch of 0 or less"),
+        ({"stretch": math.inf}, "got a calibration that is not finite"),
+    ],
+)
+def test_unusable_numbers(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PLAIN, **change)  # type: ignore[arg-type]
+
+
+def test_other_keys() -> None:
+    with pytest.raises(ValueError, match=r"got calibration keys \['shift'\], expected"):
+        Calibration.from_dict({"shift": []})

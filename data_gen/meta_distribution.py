@@ -24,7 +24,7 @@ __all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
 
 _PILOT = 128  # points that fix the scales of a warp
 _NO_DEPENDENCE = 0.12  # share of data sets about categories without any
-_CHUNKS = 1 << 16  # a group's number for pools, which take it modulo their number of chunks
+NUM_CHUNKS = 1 << 16  # a group's number for pools, which take it modulo their number of chunks
 FamilyName = str  # a family of `data_gen.families`, "product", "independent" or "categories"
 
 
@@ -212,7 +212,7 @@ class MetaDistribution:
                 dim_y=dim_y,
                 num_datasets=size,
                 blocks=((self._base_family(generator), other_x, other_y),) if other_x else (),
-                chunk=chunk_number(int(generator.integers(_CHUNKS)), held_out),
+                chunk=chunk_number(int(generator.integers(NUM_CHUNKS)), held_out),
                 levels=(levels_x, levels_y),
             )
             for _ in range(self.groups_per_batch)
@@ -246,7 +246,7 @@ class MetaDistribution:
             warp_x=None if tied else warp_x,
             warp_y=None if tied else warp_y,
             flows=self._draw_flows(generator),
-            chunk=0 if kinds.isdisjoint(POOLED_KINDS) else chunk_number(int(generator.integers(_CHUNKS)), held_out),
+            chunk=0 if kinds.isdisjoint(POOLED_KINDS) else chunk_number(int(generator.integers(NUM_CHUNKS)), held_out),
         )
 
     def _draw_flows(self, generator: np.random.Generator) -> tuple[int, int]:

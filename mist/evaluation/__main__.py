@@ -18,9 +18,15 @@ import mist
 from data_gen.meta_distribution import MetaDistribution
 from mist.errors import CheckpointError
 from mist.evaluation.prediction import Records, evaluate_network
-from mist.evaluation.report import format_false_alarms, format_table, write_report
+from mist.evaluation.report import (
+    format_against,
+    format_coverage_grid,
+    format_false_alarms,
+    format_table,
+    write_report,
+)
 from mist.evaluation.suites import SUITES, Dataset, build_suite, read_shards
-from mist.evaluation.summary import Summary, summarise_cells
+from mist.evaluation.summary import Summary, coverage_grid, summarise_cells
 
 __all__ = ["main"]
 
@@ -126,6 +132,10 @@ def _print_suite(records: Records, label: str, seconds: float) -> None:
     print(format_table(summarise_cells(records)))
     if records.suite[0] == "independence":
         print(format_false_alarms(records))
+    if records.suite[0] == "core":
+        print(format_coverage_grid(coverage_grid(records)))
+    if records.suite[0] == "bivariate" and records.baselines:
+        print(format_against(records, "ksg_3"))
     print(flush=True)
 
 

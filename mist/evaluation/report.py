@@ -9,13 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from mist.evaluation.metrics import crps, interpolate, wilson_interval
+from mist.evaluation.metrics import crps, interpolate, mean_and_standard_error, wilson_interval
 from mist.evaluation.prediction import Records
 from mist.evaluation.summary import COVERAGES, Summary, false_alarms, summarise_cells
 
-__all__ = ["format_false_alarms", "format_table", "plot_calibration", "plot_estimates", "write_report"]
+__all__ = [
+    "format_against",
+    "format_coverage_grid",
+    "format_false_alarms",
+    "format_table",
+    "plot_calibration",
+    "plot_estimates",
+    "write_report",
+]
 
-_BASELINE_NAMES = {"ksg": "KSG", "cca": "CCA", "rank_cca": "rank CCA"}
+_BASELINE_NAMES = {"ksg": "KSG", "ksg_3": "KSG (k = 3)", "cca": "CCA", "rank_cca": "rank CCA"}
 
 
 def format_table(summaries: Sequence[Summary]) -> str:
@@ -54,10 +62,41 @@ def format_table(summaries: Sequence[Summary]) -> str:
     )
     if baselines:
         lines.append(
-            "KSG: k = 5, maximum norm, standardised columns (past 10 columns, 1,000 query points at most); "
+            "KSG: k = 5, or 3 up to 4 columns, maximum norm, standardised columns (past 10, 1,000 query points); "
             "CCA: bias-corrected Gaussian MI, set to 0 below; "
             "(count) where a baseline is defined on fewer data sets: CCA needs n > dim_x + dim_y"
         )
+    return "\n".join(lines)
+
+
+def format_coverage_grid(summaries: Sequence[Summary]) -> str:
+    """Bins of n and dims: coverage in per cent, * where the nominal one is outside the 95 % binomial band, and in how
+    many it is inside."""
+    lines = ["n by dims: " + ", ".join(f"{nominal:.0%}" for nominal in COVERAGES) + " intervals hold the truth in"]
+    for summary in summaries:
+        found = "  ".join(f"{100 * c.observed:5.1f}{' ' if c.agrees else '*'}" for c in summary.coverage)
+        lines.append(f"  {summary.cell:<24}{summary.count:>7} data sets  {found}")
+    inside = [c.agrees for summary in summaries for c in summary.coverage]
+    lines.append(f"  {sum(inside)} of {len(inside)} inside their band ({np.mean(inside):.0%})")
+    return "\n".join(lines)
+
+
+def format_against(records: Records, baseline: str) -> str:
+    """MAE in nats of the median and of a baseline, family by family at each n, ± standard error of their difference;
+    * where the network's is larger by more than two of these."""
+    sizes = np.unique(records.num_points).tolist()
+    median = interpolate(records.levels, records.quantiles, 0.5)
+    own, other = np.abs(median - records.mi), np.abs(records.baselines[baseline] - records.mi)
+    name = _BASELINE_NAMES.get(baseline, baseline)
+    lines = [f"{f'MAE, {name}':<18}" + "".join(f"{f'n = {size:,}':>30}" for size in sizes)]
+    for family in dict.fromkeys(records.family.tolist()):
+        row = f"{family:<18}"
+        for size in sizes:
+            mask = (records.family == family) & (records.num_points == size)
+            more, error, _ = mean_and_standard_error((own - other)[mask])
+            worse = "*" if more > 2 * error else " "
+            row += f"{f'{own[mask].mean():.4f}, {other[mask].mean():.4f} ± {error:.4f}{worse}':>30}"
+        lines.append(row)
     return "\n".join(lines)
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from data_gen import Joint, MetaDistribution, Streams, generate_batch
 from data_gen.default_law import default_law
+from data_gen.families import KINDS, TIED_KINDS, resolve
 from data_gen.held_out import HELD_OUT, draw_held_out
-from data_gen.meta_distribution import BatchShape, draw_joint
+from data_gen.meta_distribution import NUM_CHUNKS, BatchShape, draw_joint
+from data_gen.pools import chunk_number
 from data_gen.reference_files import REFERENCE_FILES, read_reference_file
 from data_gen.reference_tasks import (
     BMI_TASKS,
@@ -32,6 +34,7 @@ __all__ = [
     "BMI_NUM_POINTS",
     "SUITES",
     "Dataset",
+    "bivariate",
     "bmi_40",
     "build_suite",
     "core",
@@ -45,6 +48,7 @@ __all__ = [
 
 BMI_NUM_POINTS = (1_000, 5_000, 10_000)
 HELD_OUT_NUM_POINTS = (200, 1_000, 5_000)
+BIVARIATE_NUM_POINTS = (200, 1_000, 5_000, 50_000)
 _CELL = 4  # data sets of one configuration, n and dim
 
 
@@ -174,6 +178,28 @@ def held_out(num_datasets: int = 560, seed: int = 0, num_points: Sequence[int] =
     return _first_points(out, num_points)
 
 
+def bivariate(
+    num_datasets: int = 208, seed: int = 0, num_points: Sequence[int] = BIVARIATE_NUM_POINTS
+) -> list[Dataset]:
+    """Every continuous kind of the default law with one coordinate a side, at each n, where KSG is at its best.
+
+    `num_datasets` counts per n: of each kind that many / 13, in cells of four that share a variant; pools give
+    parameter sets kept from training. Smaller n are first points of the largest.
+    """
+    kinds = [kind for kind in KINDS if kind not in TIED_KINDS and kind != "noise"]
+    meta = default_law()
+    cells = max(1, round(num_datasets / (_CELL * len(kinds))))
+    out: list[Dataset] = []
+    for index in range(cells * len(kinds)):
+        kind = kinds[index % len(kinds)]
+        generator = np.random.default_rng([EVALUATION_SEED + seed, index])
+        chunk = chunk_number(int(generator.integers(NUM_CHUNKS)), held_out=True)
+        shape = BatchShape(resolve(kind, generator), max(num_points), 1, 1, _CELL, chunk=chunk)
+        random = Streams.for_batch(EVALUATION_SEED + seed, index, 0, _CELL)
+        out += _sample("bivariate", kind, draw_joint(meta, shape, random), max(num_points), random)
+    return _first_points(out, num_points)
+
+
 def read_reference(path: str | Path, suite: str) -> list[Dataset]:
     """Data sets of a reference file. FileNotFoundError or ValueError where it is missing or damaged."""
     return [Dataset(suite, sample.label, sample.x, sample.y, sample.mi) for sample in read_reference_file(path)]
@@ -200,6 +226,7 @@ SUITES: dict[str, Callable[..., list[Dataset]]] = {
     "bmi-40": bmi_40,
     "independence": independence,
     "held-out": held_out,
+    "bivariate": bivariate,
 }
 
 
@@ -213,8 +240,8 @@ def build_suite(
 ) -> list[Dataset]:
     """Data sets of one suite; with `data`, suites that have a reference file there are read from it instead of drawn.
 
-    `num_datasets` (None: the suite's own; all of a file) counts per n for bmi-40 and thins a file evenly. `meta` is the
-    law of "core", that of the estimator's training. ValueError for an unknown name.
+    `num_datasets` (None: the suite's own; all of a file) counts per n for bmi-40 and bivariate and thins a file evenly.
+    `meta` is the law of "core", that of the estimator's training. ValueError for an unknown name.
     """
     if name not in SUITES:
         raise ValueError(f"got suite {name!r}, expected one of {sorted(SUITES)}")

@@ -19,7 +19,18 @@ from mist.evaluation.metrics import (
 )
 from mist.evaluation.prediction import Records
 
-__all__ = ["COVERAGES", "Coverage", "Measured", "Summary", "cells", "false_alarms", "summarise", "summarise_cells"]
+__all__ = [
+    "COVERAGES",
+    "Coverage",
+    "Measured",
+    "Summary",
+    "by_family_and_n",
+    "cells",
+    "coverage_grid",
+    "false_alarms",
+    "summarise",
+    "summarise_cells",
+]
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 NUM_POINTS_BINS: tuple[tuple[str, float, float], ...] = (
@@ -138,6 +149,29 @@ def summarise_cells(records: Records) -> list[Summary]:
             sizes = np.unique(rows.num_points)
             named[1:1] = [(f"n = {size:,}", rows.num_points == size) for size in sizes]
         out += [summarise(rows.select(mask), str(suite), name) for name, mask in named]
+    return out
+
+
+def coverage_grid(records: Records) -> list[Summary]:
+    """Summaries of every n × dims bin that holds some, named "n 10-100, dims 9-32"."""
+    dim = records.dim_x + records.dim_y
+    out = []
+    for name, low, high in NUM_POINTS_BINS[1:]:
+        for dims, least, most in DIM_BINS:
+            mask = (records.num_points >= low) & (records.num_points < high) & (dim >= least) & (dim < most)
+            if mask.any():
+                out.append(summarise(records.select(mask), "n by dims", f"{name}, {dims}"))
+    return out
+
+
+def by_family_and_n(records: Records) -> list[Summary]:
+    """Summaries of every family at every exact n."""
+    out = []
+    for family in dict.fromkeys(records.family.tolist()):
+        for size in np.unique(records.num_points):
+            mask = (records.family == family) & (records.num_points == size)
+            if mask.any():
+                out.append(summarise(records.select(mask), str(records.suite[0]), f"{family}, n = {size:,}"))
     return out
 
 

@@ -9,9 +9,15 @@ import torch
 
 from mist.evaluation.metrics import crps
 from mist.evaluation.prediction import Records, evaluate_network, predict
-from mist.evaluation.report import format_false_alarms, format_table, write_report
+from mist.evaluation.report import (
+    format_against,
+    format_coverage_grid,
+    format_false_alarms,
+    format_table,
+    write_report,
+)
 from mist.evaluation.suites import Dataset
-from mist.evaluation.summary import false_alarms, summarise, summarise_cells
+from mist.evaluation.summary import by_family_and_n, coverage_grid, false_alarms, summarise, summarise_cells
 
 
 def labelled(count=60, suite="core", mi=None, seed=0):
@@ -79,6 +85,31 @@ def test_cells(normal_network):
     wide = normal_network(read_label, spread=5.0)
     table = format_table(summarise_cells(evaluate_network(wide, labelled())))
     assert "100.0 ± " in table and "*" in table and "n = 10" in table and "standard error" in table
+
+
+def test_bins_of_n_and_dims(normal_network):
+    records = evaluate_network(normal_network(read_label, spread=0.1), labelled(600))
+    grid = coverage_grid(records)
+    assert [(s.cell, s.count) for s in grid] == [("n 10-100, dims 3-8", 400), ("n 100-300, dims 33-64", 200)]
+    assert all(c.agrees for summary in grid for c in summary.coverage)
+    narrow = coverage_grid(evaluate_network(normal_network(read_label, spread=0.02), labelled(600)))
+    assert not any(c.agrees for summary in narrow for c in summary.coverage)
+    lines = format_coverage_grid([*grid, *narrow]).splitlines()
+    assert lines[-1].strip() == "8 of 16 inside their band (50%)"
+    assert "*" not in lines[1] and lines[3].count("*") == 4
+
+
+def test_errors_against_a_baseline(normal_network):
+    """The network errs by .1 · √(2/π) on average, the baselines by .2 and nothing at all."""
+    records = evaluate_network(normal_network(read_label), labelled(600))
+    for name, error in (("ksg", 0.2), ("perfect", 0.0)):
+        records.baselines[name] = records.mi + error
+    assert [s.cell for s in by_family_and_n(records)][:3] == [f"family 0, n = {n}" for n in (10, 40, 150)]
+    head, first, second = format_against(records, "ksg").splitlines()
+    assert head.split("n = ")[0].strip() == "MAE, KSG" and first.split()[0] == "family"
+    numbers = [float(word.strip(",")) for word in first.split()[2:6:3]]
+    assert numbers[0] == pytest.approx(0.08, abs=0.02) and "0.2000" in second and "*" not in first + second
+    assert format_against(records, "perfect").count("*") == 6
 
 
 def test_false_alarms_of_independent_samples(normal_network):

@@ -14,6 +14,7 @@ from data_gen.reference_tasks import BMI_TASKS, MIST_IMD, MIST_NUM_POINTS, MIST_
 from mist.evaluation.prediction import evaluate_network
 from mist.evaluation.suites import (
     SUITES,
+    bivariate,
     bmi_40,
     build_suite,
     core,
@@ -24,7 +25,16 @@ from mist.evaluation.suites import (
     read_reference,
 )
 
-SIZES = {"core": 24, "mist-imd": 480, "mist-oomd": 560, "bmi-40": 40, "independence": 12, "held-out": 21}
+SIZES = {
+    "core": 24,
+    "mist-imd": 480,
+    "mist-oomd": 560,
+    "bmi-40": 40,
+    "independence": 12,
+    "held-out": 21,
+    "bivariate": 52,
+}
+PER_POINTS = {"bmi-40": 3, "bivariate": 4}  # values of n
 
 
 def same(first, second):
@@ -37,7 +47,7 @@ def same(first, second):
 @pytest.mark.parametrize("name", SUITES)
 def test_reproducible_and_well_formed(name):
     first, again = (build_suite(name, num_datasets=SIZES[name]) for _ in range(2))
-    assert len(first) == len(again) == SIZES[name] * (3 if name == "bmi-40" else 1)
+    assert len(first) == len(again) == SIZES[name] * PER_POINTS.get(name, 1)
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
     other = build_suite(name, num_datasets=SIZES[name], seed=1)
     assert not any(np.array_equal(a.x, b.x) for a, b in zip(first, other, strict=True))
@@ -78,6 +88,18 @@ def test_core_is_no_training_batch():
     datasets = core(16, seed=3, meta=meta)
     drawn = {value for index in range(3) for value in generate_batch(meta, 3, index).mi.tolist() if value > 0}
     assert not drawn & {data.mi for data in datasets}
+
+
+def test_every_continuous_kind_comes_at_every_n_with_one_coordinate_a_side():
+    datasets = bivariate(52, num_points=(20, 50))
+    kinds = {data.family for data in datasets}
+    assert {"gaussian", "copula", "functional", "loop", "mixture"} <= kinds and len(kinds) == 13
+    assert not kinds & {"contingency", "classes", "noise"}
+    for kind in kinds:
+        assert [data.shape for data in datasets if data.family == kind] == [(20, 1, 1)] * 4 + [(50, 1, 1)] * 4
+    small, large = datasets[:52], datasets[52:]
+    assert all(np.array_equal(a.x, b.x[:20]) and a.mi == b.mi for a, b in zip(small, large, strict=True))
+    assert len({data.mi for data in small}) > 45
 
 
 def test_held_out_kinds_come_at_every_n():

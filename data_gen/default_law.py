@@ -58,6 +58,8 @@ def default_law() -> MetaDistribution:
         dims=(1, 32),
         max_dim=64,
         equal_dims_probability=0.5,
+        few_dims=3,
+        few_dims_probability=0.25,
         mixed_probability=0.15,
         block_mixed_probability=0.2,
         max_condition_number=30.0,

@@ -73,8 +73,8 @@ class MetaDistribution:
 
     `families` gives weights; a kind's bare name ("copula") stands for all its variants alike. n is uniform on
     `num_points` with `uniform_points_probability`, else log-uniform on [num_points[0], max_num_points]. Dims are equal
-    with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim. `warps` weighs recipes,
-    one of which warps a side with `warp_probability`. With `category_probability` a batch is about an unordered
+    with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim; before that, with
+    `few_dims_probability`, each is log-uniform on 1…`few_dims`. `warps` weighs recipes, one of which warps a side with `warp_probability`. With `category_probability` a batch is about an unordered
     variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
     """
 
@@ -86,6 +86,8 @@ class MetaDistribution:
     dims: tuple[int, int] = (1, 32)
     max_dim: int = 64
     equal_dims_probability: float = 0.55
+    few_dims: int = 3
+    few_dims_probability: float = 0.0
     mixed_probability: float = 0.2
     block_mixed_probability: float = 0.0  # of a side of a product's block being mixed before the whole side is
     max_condition_number: float = 30.0
@@ -135,6 +137,8 @@ class MetaDistribution:
             raise ValueError(f"got groups_per_batch={self.groups_per_batch}, expected 1, 2, 4 or 8")
         if not 1 <= self.dims[0] <= self.dims[1] or self.max_dim < 1:
             raise ValueError(f"got dims {self.dims} and max_dim {self.max_dim}, expected 1 <= low <= high")
+        if not 1 <= self.few_dims <= self.max_dim and self.few_dims_probability > 0:
+            raise ValueError(f"got few_dims={self.few_dims}, expected 1 to max_dim={self.max_dim}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MetaDistribution:
@@ -155,6 +159,7 @@ class MetaDistribution:
     def ranges(self) -> dict[str, list[float]]:
         """What an estimator trained on this law has seen: n, dims and MI."""
         dim_ends = [*(self.dims if self.equal_dims_probability > 0 else ())]
+        dim_ends += [1, self.few_dims] if self.few_dims_probability > 0 else []
         dim_ends += [1, self.max_dim] if self.equal_dims_probability < 1 else []
         dim_ends += [1, MOST_LEVELS + min(8, self.max_dim)] if self.category_probability > 0 else []
         point_ends = [self.num_points[0]]
@@ -182,7 +187,10 @@ class MetaDistribution:
             num_points = _log_uniform_integer(generator, low, self.max_num_points)
         if self.category_probability > 0 and generator.random() < self.category_probability and num_points >= 12:
             return self._draw_categories(generator, num_points, held_out)
-        if generator.random() < self.equal_dims_probability:
+        few = self.few_dims_probability > 0 and generator.random() < self.few_dims_probability
+        if few:
+            dim_x, dim_y = (_log_uniform_integer(generator, 1, self.few_dims) for _ in range(2))
+        elif generator.random() < self.equal_dims_probability:
             dim_x = dim_y = int(generator.integers(self.dims[0], self.dims[1] + 1))
         else:
             dim_x = _log_uniform_integer(generator, 1, self.max_dim)

@@ -204,6 +204,17 @@ def test_narrow_law_draws_equal_dims_and_uniform_points():
     assert {(shape.dim_x, shape.dim_y) for shape in shapes} == {(3, 3), (4, 4)}
 
 
+def test_few_dims_come_as_often_as_asked():
+    meta = replace(MetaDistribution(dims=(8, 16), equal_dims_probability=1.0), few_dims_probability=0.4)
+    shapes = [meta.draw_shapes(structure_generator(0, k))[0] for k in range(1000)]
+    few = [(shape.dim_x, shape.dim_y) for shape in shapes if shape.dim_x < 8]
+    assert len(few) / 1000 == pytest.approx(0.4, abs=0.05)
+    counts = Counter(dim for dims in few for dim in dims)
+    assert set(counts) == {1, 2, 3} and counts[1] / (2 * len(few)) == pytest.approx(0.5, abs=0.05)  # log 2 / log 4
+    assert all(dim_x == dim_y for dim_x, dim_y in ((s.dim_x, s.dim_y) for s in shapes) if dim_x >= 8)
+    assert meta.ranges["dim_x"] == [1, 16]
+
+
 def test_round_trip_through_json():
     meta = MetaDistribution(name="mine", families={"additive": 2.0, "product": 1.0}, dims=(2, 5), df=(2.0, 8.0))
     again = MetaDistribution.from_dict(json.loads(json.dumps(meta.to_dict())))
@@ -236,6 +247,7 @@ def test_unknown_keys_are_refused():
         ({"dims": (0, 5)}, r"got dims \(0, 5\) and max_dim 64, expected 1 <= low <= high"),
         ({"dims": (6, 5)}, "expected 1 <= low <= high"),
         ({"max_dim": 0}, "and max_dim 0, expected"),
+        ({"few_dims": 65, "few_dims_probability": 0.1}, "got few_dims=65, expected 1 to max_dim=64"),
         ({"groups_per_batch": 3}, "got groups_per_batch=3, expected 1, 2, 4 or 8"),
     ],
 )

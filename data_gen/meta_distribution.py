@@ -74,8 +74,9 @@ class MetaDistribution:
     `families` gives weights; a kind's bare name ("copula") stands for all its variants alike. n is uniform on
     `num_points` with `uniform_points_probability`, else log-uniform on [num_points[0], max_num_points]. Dims are equal
     with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim; before that, with
-    `few_dims_probability`, each is log-uniform on 1…`few_dims`. `warps` weighs recipes, one of which warps a side with `warp_probability`. With `category_probability` a batch is about an unordered
-    variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
+    `few_dims_probability`, each is log-uniform on 1…`few_dims`. `warps` weighs recipes, one of which warps a side with
+    `warp_probability`. With `category_probability` a batch is about an unordered variable of 3 to 12 levels instead.
+    `cost_per_batch` sets how many data sets one batch holds.
     """
 
     name: str = "elliptical"

@@ -19,6 +19,7 @@ import torch
 from mist.calibration import Calibration
 from mist.errors import CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
 from mist.network import MISTNetwork, NetworkConfig
+from mist.novelty import Novelty
 from mist.version import __version__
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT_VERSION = 3  # 2: candidates for discrete and mixed pairs widened two layers; 3: "calibration"
+FORMAT_VERSION = 3  # 2: candidates for discrete and mixed pairs widened two layers; 3: calibration and novelty
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
 
 # What config.json holds, and nothing else. In `extra`, free otherwise, "preliminary" and "trained_on_categories" count.
@@ -166,8 +167,12 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         )
     network = _build_network(config, folder)
     try:
-        network.load_state_dict(safetensors.torch.load(weights), strict=True)
-    except (RuntimeError, safetensors.SafetensorError) as error:
+        state = safetensors.torch.load(weights)
+        if "novelty.axes" in state and "novelty.table" in state:
+            width, num_axes = state["novelty.axes"].shape
+            network.novelty = Novelty(width, num_axes, len(state["novelty.table"]))
+        network.load_state_dict(state, strict=True)
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptCheckpointError(
             f"{folder / WEIGHTS_FILE} does not fit the network of {CONFIG_FILE} ({error}): expected exactly its "
             "tensors; use the folder as it was saved"

@@ -20,6 +20,7 @@ from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from mist.errors import InputError, MISTError, MISTWarning, TrainedRangeError
 from mist.inputs import Discrete, NanPolicy, Prepared, Side, prepare
 from mist.network import MISTNetwork
+from mist.novelty import LIMIT
 from mist.result import MIEstimate, Units, check_units
 
 __all__ = ["Estimator", "OnLimit", "estimate", "load"]
@@ -213,16 +214,17 @@ class Estimator:
         levels = [float(level) for level in self.config["levels"]]
         first = batch[0]
         if first.is_degenerate:
-            rows = np.zeros((len(batch), len(levels)))
+            rows, shares = np.zeros((len(batch), len(levels))), None
         else:
             with torch.inference_mode():
-                quantiles = self.network(
+                quantiles, novelty = self.network.read(
                     self._stack([data.x.values for data in batch]),
                     self._stack([data.y.values for data in batch]),
                     self._groups(first.x),
                     self._groups(first.y),
                 )
             rows = quantiles.double().cpu().numpy()
+            shares = None if novelty is None else novelty.double().cpu().numpy()
         if not np.isfinite(rows).all():
             raise MISTError(
                 f"checkpoint {self.checkpoint.label} answered NaN for n={first.num_points}, "
@@ -236,11 +238,20 @@ class Estimator:
                 n=data.num_points,
                 dim_x=data.x.dim,
                 dim_y=data.y.dim,
-                warnings=data.warnings,
+                warnings=data.warnings + self._novelty_warning(share),
                 checkpoint=self.checkpoint.label,
+                novelty=share,
             )
-            for data, row in zip(batch, rows)
+            for data, row, share in zip(batch, rows, [None] * len(batch) if shares is None else shares.tolist())
         ]
+
+    def _novelty_warning(self, share: float | None) -> tuple[str, ...]:
+        if share is None or share <= LIMIT:
+            return ()
+        return (
+            f"this data set looks unlike those that checkpoint {self.checkpoint.label} was trained on (novelty "
+            f"{share:.3f}: of these, {share:.1%} look less unusual): its interval may be too narrow",
+        )
 
     def _stack(self, values: list[NDArray[np.float64]]) -> Tensor:
         return torch.from_numpy(np.stack(values)).to(self.device)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mist.calibration import Calibration
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
+from mist.novelty import Novelty
 from mist.panel import CANDIDATES
 from mist.quantiles import OFFSET, compress, expand, level_grid
 from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
@@ -323,10 +324,15 @@ class QuantileHead(nn.Module):
 
 
 class MISTNetwork(nn.Module):
-    """Data sets in, quantiles of their mutual information out, recalibrated where `calibration` is set."""
+    """Data sets in, quantiles of their mutual information out.
+
+    `calibration` and `novelty` are None in training; a checkpoint may carry them: the quantiles are recalibrated by the
+    one, and the other says how unlike the training data a data set looks.
+    """
 
     levels: Tensor  # (Q,)
-    calibration: Calibration | None = None
+    calibration: Calibration | None
+    novelty: Novelty | None
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
@@ -338,6 +344,8 @@ class MISTNetwork(nn.Module):
         seeds = self.config.num_seeds
         width = 128 + seeds * self.config.point_width + 2 * seeds * self.config.coordinate_width
         self.head = QuantileHead(self.config, width)
+        self.calibration = None
+        self.novelty = None
         self.register_buffer("levels", torch.tensor(self.config.levels), persistent=False)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -376,8 +384,16 @@ class MISTNetwork(nn.Module):
         `groups_x` (Dx,) and `groups_y` (Dy,) mark indicator columns of one unordered variable by a common positive
         number, 0 elsewhere.
         """
+        return self.read(x, y, groups_x, groups_y)[0]
+
+    def read(
+        self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Quantiles as `forward` gives them, (B, Q), and the novelty of every data set, (B,) in [0, 1], if known."""
         assert x.ndim == y.ndim == 3 and x.shape[:2] == y.shape[:2] and x.shape[1] >= 4
-        compressed = self.forward_features(extract_features(x, y, self.config.features, groups_x, groups_y))
+        features = extract_features(x, y, self.config.features, groups_x, groups_y)
+        trunk, *parts = self.head_parts(features)
+        compressed = self.head.spread_out(*parts)
         if self.calibration is not None:
             compressed = self.calibration.apply(compressed, self.levels, x.shape[1], x.shape[2], y.shape[2])
-        return expand(compressed)
+        return expand(compressed), None if self.novelty is None else self.novelty(trunk)

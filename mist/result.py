@@ -24,7 +24,8 @@ class MIEstimate:
 
     Fields: `levels` (Q,) increasing in (0, 1); `quantiles` (Q,) non-decreasing, >= 0, in `units`; `n` points used;
     `dim_x`, `dim_y` columns as given; `warnings`, one string for each thing to know before believing the number;
-    `checkpoint`, name and first 8 characters of the sha256 of the weights that answered.
+    `checkpoint`, name and first 8 characters of the sha256 of the weights that answered; `novelty`, the share of data
+    sets like those of training that look less unusual than this one (`mist.novelty`), None where that is not known.
     """
 
     levels: tuple[float, ...]
@@ -35,6 +36,7 @@ class MIEstimate:
     units: Units = "nats"
     warnings: tuple[str, ...] = ()
     checkpoint: str = ""
+    novelty: float | None = None
 
     @classmethod
     def from_nats(
@@ -93,6 +95,7 @@ class MIEstimate:
             "quantiles": list(self.quantiles),
             "warnings": list(self.warnings),
             "checkpoint": self.checkpoint,
+            "novelty": self.novelty,
         }
 
     def __repr__(self) -> str:

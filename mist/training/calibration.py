@@ -19,6 +19,7 @@ from data_gen.stream import generate_batch
 from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, interpolate, invert
 from mist.features import extract_features
 from mist.network import MISTNetwork
+from mist.novelty import Novelty
 from mist.quantiles import OFFSET, expand, interpolate_levels, quantile_loss
 
 __all__ = ["CALIBRATION_SEED", "Recalibration", "check_num_datasets", "fit_calibration", "recalibrate"]
@@ -88,7 +89,7 @@ def _draw(network: MISTNetwork, meta: MetaDistribution, num_datasets: int, seed:
 def recalibrate(
     network: MISTNetwork, meta: MetaDistribution, num_datasets: int, *, seed: int = 0, root_weight: float = 0.5
 ) -> Recalibration:
-    """Refit the spread's read-out in place and set `network.calibration`, on `num_datasets` fresh data sets.
+    """Refit the spread's read-out in place and set `network.calibration` and `.novelty`, on fresh data sets.
 
     ValueError as `check_num_datasets` has it.
     """
@@ -104,6 +105,7 @@ def recalibrate(
     calibration = fit_calibration(compressed[keep], fitted.mi[keep], levels, fitted.counts[:, keep])
     calibration = _conformal(calibration, respread, rest.mi, levels, rest.counts)
     network.calibration = calibration
+    network.novelty = Novelty.fit(fitted.parts[0][keep], rest.parts[0]).to(network.levels.device)
     mapped = calibration.apply(respread, levels, *rest.counts)
     coverage = {
         level: tuple(_coverage(values, rest.mi, levels, level) for values in (as_trained, respread, mapped))

@@ -125,6 +125,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
                 f"got init_from={config.init_from} with network {parent.network.config}, expected {config.model}; "
                 "choose the model= of the parent"
             )
+        parent.network.novelty = None  # of the parent's law
         module.network.load_state_dict(parent.network.state_dict())
     trainer = build_trainer(config, build_logger(logger, output), hardware)
     trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=True)

@@ -138,7 +138,11 @@ def _one_tensor_more(folder: Path) -> None:
         (_edit(lambda c: c["trained_ranges"].pop("mi")), CheckpointFormatError, r"trained_ranges .*\[low, high\]"),
         (_edit(lambda c: c["trained_ranges"].update(mi=[2, 1])), CheckpointFormatError, r"trained_ranges"),
         (_edit(lambda c: c["network"].update(_target_="x")), CheckpointFormatError, r"unusable network configuration"),
-        (_edit(lambda c: c.update(calibration={"shift": [0]})), CheckpointFormatError, r"unusable calibration .*'shift'"),
+        (
+            _edit(lambda c: c.update(calibration={"shift": [0]})),
+            CheckpointFormatError,
+            r"unusable calibration .*'shift'",
+        ),
         (_edit(lambda c: c["levels"].pop()), CheckpointFormatError, r"levels that are not the .*expected them equal"),
     ],
 )

@@ -1,0 +1,118 @@
+"""Does novelty point at what an estimator cannot read? `python -m mist.evaluation.novelty`
+
+Alarms where they should be (kinds of dependence held out of training, beside how often the interval misses there) and
+where they should not (fresh data sets of the training law; pairs and groups of columns of the real tables that
+scikit-learn ships).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mist
+from data_gen.meta_distribution import MetaDistribution
+from data_gen.stream import EVALUATION_SEED
+from mist.errors import CheckpointError, MISTWarning
+from mist.evaluation.metrics import wilson_interval
+from mist.evaluation.suites import Dataset, bmi_40, core, held_out
+from mist.inference import Estimator
+from mist.novelty import LIMIT
+
+__all__ = ["CHOSEN_ON", "alarms", "main", "real_tables"]
+
+CHOSEN_ON = ("checkerboard_4", "multiplicative_noise")  # the kinds on which the limit of a warning was chosen
+
+
+def real_tables(num_groups: int, seed: int = 0) -> list[Dataset]:
+    """Pairs of columns, and two groups of two to five, of four tables; their MI is not known (NaN)."""
+    from sklearn import datasets  # scikit-learn's own tables need no network
+
+    generator = np.random.default_rng([EVALUATION_SEED + seed, 0])
+    out = []
+    for load in (datasets.load_iris, datasets.load_wine, datasets.load_breast_cancer, datasets.load_diabetes):
+        table = np.asarray(load().data, dtype=np.float32)
+        for index in range(num_groups):
+            most = min(5, table.shape[1] // 2)
+            sizes = (1, 1) if index % 2 == 0 else tuple(generator.integers(2, most + 1, 2).tolist())
+            columns = generator.permutation(table.shape[1])[: sum(sizes)]
+            x, y = table[:, columns[: sizes[0]]], table[:, columns[sizes[0] :]]
+            out.append(Dataset("real tables", load.__name__.removeprefix("load_"), x, y, float("nan")))
+    return out
+
+
+def alarms(estimator: Estimator, datasets: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Novelty (R,) of data sets, and whether the 90 % interval misses the truth (False where that is unknown)."""
+    novelty, missed = [], []
+    for data in datasets:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MISTWarning)
+            found = estimator.estimate(data.x, data.y)
+        low, high = found.interval(0.9)
+        if found.novelty is None:
+            raise ValueError(
+                f"got checkpoint {estimator.checkpoint.label} without novelty, expected one that was recalibrated "
+                "(optimization.calibration_datasets > 0)"
+            )
+        novelty.append(found.novelty)
+        missed.append(not low <= data.mi <= high and np.isfinite(data.mi))
+    return np.array(novelty), np.array(missed, dtype=bool)
+
+
+def _row(name: str, novelty: NDArray[np.float64], missed: NDArray[np.bool_], known: bool = True) -> str:
+    flagged = novelty > LIMIT
+    low, high = wilson_interval(float(flagged.sum()), len(flagged))
+    misses = f"{missed.mean():.0%}" if known else ""
+    return (
+        f"{name:<34}{len(novelty):>6}{np.median(novelty):>10.3f}"
+        f"{f'{flagged.mean():.1%} [{low:.1%}, {high:.1%}]':>26}{misses:>10}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 0, or 2 for what cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mist.evaluation.novelty", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--checkpoint", default="default")
+    parser.add_argument("--num-datasets", type=int, default=40, help="of each kind and n (default: 40)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args(argv)
+    number, seed = arguments.num_datasets, arguments.seed
+    if number < 8:
+        print(f"got --num-datasets {number}, expected at least 8", file=sys.stderr)
+        return 2
+    try:
+        estimator = mist.load(arguments.checkpoint)
+        law = MetaDistribution.from_dict(estimator.config["meta_distribution"])
+        law = replace(law, category_probability=0.0)  # their group marks are not columns of a table
+        usual = core(10 * number, seed + 1, law)
+        lines = [_row("training law", *alarms(estimator, usual))]
+        kinds = held_out(7 * 2 * number, seed, num_points=(1000, 5000))
+        for kind in dict.fromkeys(data.family for data in kinds):
+            for size in (1000, 5000):
+                chosen = [data for data in kinds if data.family == kind and len(data.x) == size]
+                name = f"{kind}, n = {size:,}{' (chosen on)' if kind in CHOSEN_ON else ''}"
+                lines.append(_row(name, *alarms(estimator, chosen)))
+        lines.append(_row("BMI-40, n = 1,000", *alarms(estimator, bmi_40(40, seed, num_points=(1000,)))))
+        tables = real_tables(number, seed)
+        for table in dict.fromkeys(data.family for data in tables):
+            found = alarms(estimator, [data for data in tables if data.family == table])
+            lines.append(_row(f"real: {table}", *found, known=False))
+    except (CheckpointError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(estimator.checkpoint.label)
+    print(f"{'data sets of':<34}{'':>6}{'novelty':>10}{f'alarms (> {LIMIT:g})':>26}{'missed':>10}")
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -64,8 +64,9 @@ class Calibration:
     With normal scores z = Φ⁻¹(level), the quantile at z is read from the network's own distribution at
     shift + spread · warp(stretch · z), the spread one below the median and another above it: continuous and increasing
     in z whatever the numbers, so that quantiles never cross. Shift and the logarithms of the spreads are quadratic in
-    the context (n, dims and the predicted median), the warp is one for all, and the stretch makes the 90 % interval
-    conformal: it covers at least 90 % of data sets drawn as those it was set on (Vovk et al. 2005; Romano et al. 2019).
+    the context (n, dims and the predicted median), the warp is one for all, and the stretch is conformal: over data
+    sets exchangeable with those it was set on the 90 % interval covers at least 90 % (Vovk et al. 2005; Romano et al.
+    2019), on average over the law and its shapes, not for each kind of data.
     """
 
     shift: tuple[float, ...]  # (F,)
@@ -81,6 +82,8 @@ class Calibration:
                 raise ValueError(f"got {len(getattr(self, name))} numbers in {name}, expected {NUM_TERMS}")
         if [len(side) for side in self.ranges] != [NUM_QUANTITIES] * 2:
             raise ValueError(f"got ranges={self.ranges}, expected two lists of {NUM_QUANTITIES} numbers")
+        if not all(a <= b and math.isfinite(b - a) for a, b in zip(*self.ranges, strict=True)):
+            raise ValueError(f"got ranges={self.ranges}, expected finite numbers, the second no smaller than the first")
         if any(after <= before for before, after in zip(self.warp[:-1], self.warp[1:], strict=True)):
             raise ValueError("got a warp that does not increase, expected increasing normal scores")
         numbers = (*self.shift, *self.log_spread_low, *self.log_spread_high, *self.warp, self.stretch)
@@ -98,7 +101,7 @@ class Calibration:
         return cls(**lists, ranges=(tuple(low), tuple(high)), stretch=float(values["stretch"]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, fit for JSON."""
+        """Plain numbers in tuples, fit for JSON."""
         return dataclasses.asdict(self)
 
     def coefficients(self) -> Tensor:

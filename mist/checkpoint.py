@@ -72,8 +72,9 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """Name and the first 8 characters of the sha256, as estimates quote it."""
-        return f"{self.name}@{self.sha256[:8]}"
+        """Name and first 8 characters of the sha256, as estimates quote it, and whether a calibration was left out."""
+        left_out = bool(self.config["calibration"]) and self.network.calibration is None
+        return f"{self.name}@{self.sha256[:8]}{'-uncalibrated' if left_out else ''}"
 
     @property
     def preliminary(self) -> bool:
@@ -169,10 +170,11 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     try:
         state = safetensors.torch.load(weights)
         if "novelty.axes" in state and "novelty.table" in state:
-            width, num_axes = state["novelty.axes"].shape
-            network.novelty = Novelty(width, num_axes, len(state["novelty.table"]))
+            network.novelty = Novelty(
+                network.config.trunk_width, state["novelty.axes"].shape[-1], state["novelty.table"].numel()
+            )
         network.load_state_dict(state, strict=True)
-    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+    except (RuntimeError, IndexError, safetensors.SafetensorError) as error:
         raise CorruptCheckpointError(
             f"{folder / WEIGHTS_FILE} does not fit the network of {CONFIG_FILE} ({error}): expected exactly its "
             "tensors; use the folder as it was saved"
@@ -253,7 +255,15 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CorruptCheckpointError(
             f"{path} is not JSON ({error}): expected the file as it was saved; copy the folder again"
         ) from error
+    config = _migrate(config)
     _check_config(config, path)
+    return config
+
+
+def _migrate(config: Any) -> Any:
+    """Format 2 is format 3 without a calibration."""
+    if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
+        return {**config, "format_version": 3, "calibration": {}}
     return config
 
 

@@ -166,7 +166,7 @@ def _info(options: argparse.Namespace) -> int:
     for quantity, title in (("num_points", "n"), ("dim_x", "dim_x"), ("dim_y", "dim_y"), ("mi", "mi (nats)")):
         low, high = checkpoint.trained_range(quantity)
         rows[f"trained {title}"] = f"{low:g} to {high:g}"
-    rows["intervals"] = "as trained" if estimator.network.calibration is None else "recalibrated"
+    rows["predictions"] = "as trained" if estimator.network.calibration is None else "recalibrated"
     rows["novelty"] = "unknown" if estimator.network.novelty is None else "known"
     rows["categories"] = "trained" if checkpoint.trained_on_categories else "not trained"
     rows |= {f"lineage {key}": value for key, value in estimator.config["lineage"].items()}

@@ -155,7 +155,7 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     tied = tied_share(ranks).sqrt() if config.ties else torch.zeros_like(scores[..., 0])  # (B, D)
     relations = relation_features(moments, kendall, same_side, same_group, tied, num_points)
 
-    panel = base_panel(scores, ranks, correlation, kendall, dim_x, tied=tied)
+    panel = base_panel(scores, ranks, correlation, kendall, dim_x, tied=tied if config.ties else None)
     xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
     u, v = _canonical_pairs(xx, yy, xy, scores32[:, :dim_x], scores32[:, dim_x:dim], 0.05, config.num_canonical_pairs)
     exx, eyy, exy = _blocks(moments.expanded(), dim_x)

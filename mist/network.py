@@ -244,9 +244,7 @@ class CoordinateEncoder(nn.Module):
         dim = edges.shape[-1]
         in_x = (torch.arange(dim, device=edges.device) < dim_x).to(edges.dtype)
         sides = torch.stack([in_x / dim_x, (1 - in_x) / (dim - dim_x)], dim=-1)  # (D, 2)
-        of_x, of_y = (edges @ sides.to(edges.dtype)).permute(
-            3, 0, 2, 1
-        )  # (B, D, edge): mean relation to the coordinates of a side
+        of_x, of_y = (edges @ sides).permute(3, 0, 2, 1)  # (B, D, edge): mean relation to the coordinates of a side
         is_x = in_x.bool().unsqueeze(-1)
         within, across = torch.where(is_x, of_x, of_y), torch.where(is_x, of_y, of_x)
         best = _best_match(relations, dim_x)
@@ -360,7 +358,7 @@ class MISTNetwork(nn.Module):
                 module.reset_parameters(generator)
 
     def forward_features(self, features: Features) -> Tensor:
-        """Quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q)."""
+        """Quantiles on the compressed scale log(mi + OFFSET), uncut and before recalibration, (B, Q)."""
         hidden, additive = self._hidden(features)
         with _full_precision(hidden):
             return self.head(hidden, additive, features)
@@ -396,4 +394,5 @@ class MISTNetwork(nn.Module):
         compressed = self.head.spread_out(*parts)
         if self.calibration is not None:
             compressed = self.calibration.apply(compressed, self.levels, x.shape[1], x.shape[2], y.shape[2])
+            compressed = compressed.clamp(max=_MAX_COMPRESSED)
         return expand(compressed), None if self.novelty is None else self.novelty(trunk)

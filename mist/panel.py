@@ -189,11 +189,15 @@ def _sparse_sums(cross: Tensor, kendall: Tensor, num_points: int) -> list[Tensor
     return [best(squared), best(thresholded), best(kendall.square()), mutual_best, everything]
 
 
-def _discrete_candidates(scores: Tensor, ranks: Tensor, tied: Tensor, dim_x: int) -> tuple[list[Tensor], list[Tensor]]:
+def _discrete_candidates(
+    scores: Tensor, ranks: Tensor, tied: Tensor | None, dim_x: int
+) -> tuple[list[Tensor], list[Tensor]]:
     """Plug-in and Miller-Madow for two discrete sides and Ross for a discrete and a continuous one, with masks (B,);
-    tied (B, D) is 0 where a column has no ties."""
+    tied (B, D) is 0 where a column has no ties, None to mask all three."""
     values = [torch.zeros_like(scores[:, 0, 0]) for _ in range(3)]
     masks = [torch.zeros_like(values[0], dtype=torch.bool) for _ in range(3)]
+    if tied is None:
+        return values, masks
     rows = rows_where((tied[:, :dim_x] > 0).all(-1) | (tied[:, dim_x:] > 0).all(-1))
     if len(rows) == 0:
         return values, masks
@@ -204,7 +208,7 @@ def _discrete_candidates(scores: Tensor, ranks: Tensor, tied: Tensor, dim_x: int
     ross = torch.zeros_like(scores[:, 0, 0])
     defined = torch.zeros_like(both)
     for levels, side, which in ((x, scores[:, dim_x:], mixed_x), (y, scores[:, :dim_x], mixed_y)):
-        if side.shape[1] < KSG_MAX_DIM and len(rows_where(which)):
+        if side.shape[1] < KSG_MAX_DIM and bool(which.any()):  # one glance costs less than a search
             ross = ross + ross_mutual_information(levels, side, which)
             defined = defined | which
     found = plug_in(x, y, joint), miller_madow(x, y, joint), ross
@@ -249,7 +253,6 @@ def base_panel(
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
-    tied = torch.zeros_like(scores[..., 0]) if tied is None else tied
     discrete, discrete_masks = _discrete_candidates(scores, ranks, tied, dim_x)
 
     debiasable = every if regular else ~every

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -97,7 +99,7 @@ def measure(network: torch.nn.Module, num_samples: int, num_points: Sequence[int
             x, y = (side[0].numpy() for side in joint.sample(max(num_points), random))
             for n in num_points:
                 data = Dataset(name, name, x[:n], y[:n], truth)
-                quantiles = predict(_Holder(network), [data])[0]
+                quantiles = predict(SimpleNamespace(network=network), [data])[0]
                 low, middle, high = (float(np.interp(tau, levels, quantiles)) for tau in (0.05, 0.5, 0.95))
                 estimates[n]["mist"].append(middle)
                 widths[n].append(high - low)
@@ -112,11 +114,6 @@ def measure(network: torch.nn.Module, num_samples: int, num_points: Sequence[int
                 floor = math.sqrt(2 / math.pi) * likelihood_floor(curve.strength, n, dim_x, dim_y)
             out.append(Measurement(name, truth, n, errors, float(np.mean(widths[n])), floor))
     return out
-
-
-@dataclass(frozen=True)
-class _Holder:
-    network: torch.nn.Module
 
 
 def plot_curves(measurements: Sequence[Measurement], path: Path, title: str) -> None:
@@ -168,8 +165,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
+        if arguments.out is not None and importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("matplotlib is missing: pip install 'mist-mi[plot]', or leave --out away")
         estimator = mist.load(arguments.checkpoint)
-    except CheckpointError as error:
+    except (CheckpointError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     measurements = measure(estimator.network, arguments.samples, num_points, arguments.seed)
@@ -177,12 +176,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(_table(measurements))
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        plot_curves(measurements, arguments.out, estimator.checkpoint.label)
         with arguments.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["joint", "mi", "num_points", "mist", "ksg", "cca", "floor", "interval_width"])
             for m in measurements:
                 writer.writerow([m.joint, m.truth, m.num_points, *m.errors.values(), m.floor, m.interval_width])
+        plot_curves(measurements, arguments.out, estimator.checkpoint.label)
         print(f"wrote {arguments.out}")
     return 0
 

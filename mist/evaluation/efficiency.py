@@ -2,7 +2,7 @@
 
 With canonical correlations ρ the maximum-likelihood estimate of a Gaussian's MI has standard deviation
 √(Σρ²/n + dx·dy/(2n²)) nats at large n: Σρ²/n is the inverse Fisher information of ½ Σ log 1/(1 - ρ²) (each ρ̂ has
-variance (1 - ρ²)²/n, Anderson 2003, Theorem 12.7.1), and what independent coordinates add is that of χ²(dx·dy)/(2n)
+variance (1 - ρ²)²/n, Hsu 1941), and what independent coordinates add is that of χ²(dx·dy)/(2n)
 (Wilks 1938). A 90 % interval can then be no narrower than 2·1.645 of these, unless by knowledge of the prior.
 """
 

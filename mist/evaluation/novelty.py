@@ -8,6 +8,7 @@ scikit-learn ships).
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"got --num-datasets {number}, expected at least 8", file=sys.stderr)
         return 2
     try:
+        if importlib.util.find_spec("sklearn") is None:
+            raise ValueError("scikit-learn, whose tables are read, is missing: pip install 'mist-mi[demo]'")
         estimator = mist.load(arguments.checkpoint)
         law = MetaDistribution.from_dict(estimator.config["meta_distribution"])
         law = replace(law, category_probability=0.0)  # their group marks are not columns of a table

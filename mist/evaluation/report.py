@@ -62,7 +62,7 @@ def format_table(summaries: Sequence[Summary]) -> str:
     )
     if baselines:
         lines.append(
-            "KSG: k = 5, or 3 up to 4 columns, maximum norm, standardised columns (past 10, 1,000 query points); "
+            "KSG: k = 5, maximum norm, standardised columns (past 10, 1,000 query points), and k = 3 up to 4 columns; "
             "CCA: bias-corrected Gaussian MI, set to 0 below; "
             "(count) where a baseline is defined on fewer data sets: CCA needs n > dim_x + dim_y"
         )

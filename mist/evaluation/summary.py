@@ -24,7 +24,6 @@ __all__ = [
     "Coverage",
     "Measured",
     "Summary",
-    "by_family_and_n",
     "cells",
     "coverage_grid",
     "false_alarms",
@@ -161,17 +160,6 @@ def coverage_grid(records: Records) -> list[Summary]:
             mask = (records.num_points >= low) & (records.num_points < high) & (dim >= least) & (dim < most)
             if mask.any():
                 out.append(summarise(records.select(mask), "n by dims", f"{name}, {dims}"))
-    return out
-
-
-def by_family_and_n(records: Records) -> list[Summary]:
-    """Summaries of every family at every exact n."""
-    out = []
-    for family in dict.fromkeys(records.family.tolist()):
-        for size in np.unique(records.num_points):
-            mask = (records.family == family) & (records.num_points == size)
-            if mask.any():
-                out.append(summarise(records.select(mask), str(records.suite[0]), f"{family}, n = {size:,}"))
     return out
 
 

@@ -1,8 +1,8 @@
-"""The last step of a run: its intervals are recalibrated on fresh data sets, the rest of the network held fixed.
+"""The last step of a run: its predictions are recalibrated on fresh data sets, the rest of the network held fixed.
 
 First the spread, one linear read-out of the head's trunk, is refitted by the training loss: it sees what kind of data
 it has before it. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
-on the same two thirds of the data sets, and made conformal on the last third. Shapes count alike here (32 data sets of
+on the same two thirds of the shapes, and made conformal on the last third. Shapes count alike here (32 data sets of
 each), small ones not more often as in training.
 """
 
@@ -24,12 +24,13 @@ from mist.quantiles import OFFSET, expand, interpolate_levels, quantile_loss
 
 __all__ = ["CALIBRATION_SEED", "Recalibration", "check_num_datasets", "fit_calibration", "recalibrate"]
 
-CALIBRATION_SEED = 3 << 40  # no data set of training, validation or evaluation
+# No data set of training, validation or evaluation; pools give parameter sets that are kept from training, as to these.
+CALIBRATION_SEED = 3 << 40
 _BATCH, _STEPS, _RATE = 32, 300, 3e-3
 _NOMINAL = (0.5, 0.8, 0.9, 0.95)
 _PENALTY = 1e-4
 _CONFORMAL = 0.9
-_ZERO = 1e-3  # nats, as good as 0
+_LEAST_SHAPES = 30
 _SEED = 271_828  # of the places of atoms
 
 
@@ -45,15 +46,19 @@ class Recalibration:
         rows = [f"loss {self.loss[0]:.5f} -> {self.loss[1]:.5f}"]
         for level, found in self.coverage.items():
             rows.append(f"{level:.0%} intervals cover " + " -> ".join(f"{100 * value:.1f} %" for value in found))
-        return ", ".join(rows) + f" of {self.num_datasets:,} data sets kept aside (as trained, spread refitted, mapped)"
+        kept = f"{self.num_datasets:,} data sets kept aside"
+        return (
+            ", ".join(rows) + f" of {kept} (as trained, spread refitted, mapped: then {_CONFORMAL:.0%} by construction)"
+        )
 
 
 def check_num_datasets(num_datasets: int, trunk_width: int) -> None:
-    """ValueError for fewer data sets than four times the read-out's weights."""
-    if num_datasets < 4 * trunk_width:
+    """ValueError for fewer data sets than four times the read-out's weights, or of fewer than 30 shapes."""
+    least = max(4 * trunk_width, _LEAST_SHAPES * _BATCH)
+    if num_datasets < least:
         raise ValueError(
-            f"got {num_datasets} data sets to calibrate {trunk_width + 1} weights, expected at least "
-            f"{4 * trunk_width}, or 0 to leave the intervals as they are"
+            f"got {num_datasets} data sets to calibrate {trunk_width + 1} weights, expected at least {least}, "
+            "or 0 to leave predictions as they are"
         )
 
 
@@ -152,24 +157,25 @@ def _spread_out(network: MISTNetwork, sample: _Sample) -> Tensor:
 
 
 def _scores(compressed: Tensor, mi: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Normal scores z (Q,) of the levels, and of each truth in its predicted distribution (R,); of 0 nats, which the
-    quantiles below it only approach, the largest score that is as good as 0."""
+    """Normal scores z (Q,) of the levels, and of each truth in its predicted distribution (R,).
+
+    Truths of 0 nats, an atom, are put at random places below their score as in a randomised PIT: at probability U·P
+    for U uniform and P what the prediction gives to 0.
+    """
     z = torch.special.ndtri(levels.double())
-    reached = torch.where(mi > 0, mi.double(), _ZERO)
-    return z, invert(z, compressed.double(), (reached + OFFSET).log())
+    truth = invert(z, compressed.double(), (mi.double() + OFFSET).log())
+    uniform = torch.rand(len(mi), dtype=torch.float64, generator=torch.Generator().manual_seed(_SEED))
+    below = torch.special.ndtri(uniform * torch.special.ndtr(truth)).clamp(min=-8)
+    return z, torch.where(mi <= 0, below, truth)
 
 
 def fit_calibration(compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tensor) -> Calibration:
     """The map for predictions (R, Q) on the compressed scale whose truth (R,) is known; counts (3, R) n, dim_x, dim_y.
 
     Shift and spreads minimise the pinball loss of all levels on the scale of normal scores; the warp then is the
-    quantiles of what remains. Truths of 0 nats, an atom, enter at random places below their score as in a randomised
-    PIT: at probability U·P for U uniform and P what the prediction gives to 0.
+    quantiles of what remains.
     """
     z, truth = _scores(compressed, mi, levels)
-    uniform = torch.rand(len(mi), dtype=torch.float64, generator=torch.Generator().manual_seed(_SEED))
-    below = torch.special.ndtri(uniform * torch.special.ndtr(truth)).clamp(min=-8)
-    truth = torch.where(mi <= 0, below, truth)
     median = interpolate(z, compressed.double(), torch.zeros(len(mi), 1, dtype=torch.float64)).squeeze(-1)
     quantities = context(median, *counts)
     low, high = (quantities.quantile(q, dim=0) for q in (0.01, 0.99))
@@ -207,13 +213,16 @@ def _ranges(low: Tensor, high: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def _conformal(calibration: Calibration, compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tensor) -> Calibration:
-    """The same map stretched so that the 90 % interval covers these data sets with the finite-sample correction."""
+    """The same map stretched so that the 90 % interval covers these data sets with the finite-sample correction.
+
+    0 nats count at their random places, so that a lower end cut at 0 does not pay for narrower intervals elsewhere;
+    the interval as it is, cut, covers no less.
+    """
     z, truth = _scores(compressed, mi, levels)
     median = interpolate(z, compressed.double(), torch.zeros(len(mi), 1, dtype=torch.float64)).squeeze(-1)
     left = calibration.unspread(truth, context(median, *counts))
     warp = torch.tensor(calibration.warp, dtype=torch.float64).expand(len(left), -1)
-    score = invert(z, warp, left)
-    score = torch.where(mi <= 0, (-score).clamp(min=0), score.abs())  # 0 nats are covered by all that begins there
+    score = invert(z, warp, left).abs()
     rank = min(len(score), math.ceil((len(score) + 1) * _CONFORMAL))
     reached = float(score.sort().values[rank - 1])
     return replace(
@@ -222,7 +231,9 @@ def _conformal(calibration: Calibration, compressed: Tensor, mi: Tensor, levels:
 
 
 def _coverage(compressed: Tensor, mi: Tensor, levels: Tensor, level: float) -> float:
-    """Share of the truths inside the central interval."""
+    """Share of the truths inside the central interval, NaN where the grid does not reach its ends."""
+    if 0.5 + level / 2 > float(levels[-1]) + 1e-9:
+        return math.nan
     quantiles = expand(compressed.double())
     low, high = interpolate_levels(levels.double(), quantiles, (0.5 - level / 2, 0.5 + level / 2)).unbind(-1)
     return float(((low <= mi) & (mi <= high)).double().mean())

@@ -35,7 +35,7 @@ def evaluation_table(network: MISTNetwork, config: TrainingConfig) -> str:
 
 
 def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
-    """Recalibrate the intervals, where the configuration says on how many data sets; what came of it, "" for none."""
+    """Recalibrate, where the configuration says on how many data sets; what came of it, "" for none."""
     optimization = config.optimization
     if not optimization.calibration_datasets:
         return ""
@@ -111,8 +111,8 @@ def _card(
         )
     if calibration:
         status += (
-            f" Its intervals were recalibrated on {config.optimization.calibration_datasets:,} fresh data sets of the "
-            f"same law: {calibration}."
+            f" Its predictions were recalibrated on {config.optimization.calibration_datasets:,} fresh data sets of "
+            f"the same law: {calibration}."
         )
     return f"""# {config.name}
 
@@ -189,9 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="output folder of the run, for example outputs/mist")
     parser.add_argument("folder", type=Path, nargs="?", help="where to write (default: RUN/checkpoint)")
     parser.add_argument("--final", action="store_true", help="do not call it preliminary")
-    parser.add_argument(
-        "--calibrate", type=int, help="data sets to refit the intervals on (default: the run's setting)"
-    )
+    parser.add_argument("--calibrate", type=int, help="data sets to recalibrate on (default: the run's setting)")
     arguments = parser.parse_args(argv)
     try:
         folder = arguments.folder or arguments.run / "checkpoint"

@@ -134,18 +134,18 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     rate = module.num_datasets / max(module.seconds, 1e-9)
     print(f"trained on {module.num_datasets:,} data sets in {module.seconds:.0f} s: {rate:.0f} data sets/s")
     module.network.cpu().eval()
-    calibration = calibrate(module.network, config)
     folder = Path(config.export_dir or output / "checkpoint")
     counts: dict[str, Any] = {
         "steps": trainer.global_step,
         "seconds": module.seconds,
         "num_datasets": module.num_datasets,
         "source": data.source,
-        "calibration": calibration,
     }
-    # before the evaluation, so that no failure there loses the weights
+    # at once and after each step, so that no failure in the next loses the weights
     export(module.network, config, folder, **counts)
     print(f"exported {folder}")
+    counts["calibration"] = calibrate(module.network, config)
+    export(module.network, config, folder, **counts)
     table = evaluation_table(module.network, config)
     print(table)
     return export(module.network, config, folder, **counts, evaluation=table)

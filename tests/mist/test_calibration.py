@@ -123,6 +123,8 @@ def test_through_json_and_back() -> None:
     [
         ({"shift": (0.0,)}, f"got 1 numbers in shift, expected {NUM_TERMS}"),
         ({"ranges": ((0.0,), (1.0,))}, f"expected two lists of {NUM_QUANTITIES} numbers"),
+        ({"ranges": ((0.0,) * 4, (1.0, 1.0, 1.0, -1.0))}, "the second no smaller than the first"),
+        ({"ranges": ((math.nan,) * 4, (1.0,) * 4)}, "expected finite numbers"),
         ({"warp": (0.0, 0.0, 1.0)}, "got a warp that does not increase"),
         ({"stretch": 0.0}, "got a calibration that is not finite, or a stretch of 0 or less"),
         ({"stretch": math.inf}, "got a calibration that is not finite"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import torch
 
 import mist.checkpoint
 from mist import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
+from mist.calibration import NUM_TERMS, Calibration
 from mist.checkpoint import available_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
+from mist.inference import load
 from mist.network import MISTNetwork
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
@@ -71,6 +74,28 @@ def test_what_cannot_be_read_back_is_not_written(
     with pytest.raises(ValueError, match="hold NaN or infinity: expected finite weights; the training diverged"):
         save_checkpoint(tmp_path / "a", diverged, **tiny_arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_format_2_is_read_as_it_was(tiny_checkpoint: Path) -> None:
+    config = json.loads((tiny_checkpoint / "config.json").read_text())
+    assert config.pop("calibration") == {} and config["format_version"] == 3
+    (tiny_checkpoint / "config.json").write_text(json.dumps({**config, "format_version": 2}))
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 3
+
+
+def test_the_label_says_where_the_calibration_was_left_out(
+    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    network = copy.deepcopy(tiny_network)
+    scores = torch.special.ndtri(network.levels.double()).tolist()
+    zeros = (0.0,) * NUM_TERMS
+    network.calibration = Calibration(zeros, zeros, zeros, ((0.0,) * 4, (1.0,) * 4), tuple(scores))
+    folder = save_checkpoint(tmp_path / "a", network, **tiny_arguments)
+    label = load_checkpoint(folder).label
+    assert load_checkpoint(folder).network.calibration == network.calibration and "uncalibrated" not in label
+    left_out = load(str(folder), calibrated=False)
+    assert left_out.network.calibration is None and left_out.checkpoint.label == f"{label}-uncalibrated"
 
 
 def _edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:

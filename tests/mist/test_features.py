@@ -55,16 +55,19 @@ def test_shapes_and_finiteness(kind: str, num_points: int, dim_x: int, dim_y: in
     assert features.floor.shape == (4,) and features.dim_x == dim_x
 
 
-@pytest.mark.parametrize("num_points", [12, 60])
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("num_points", [30, 60])
 def test_an_accelerator_that_works_on_every_row_finds_the_same(
-    monkeypatch: pytest.MonkeyPatch, num_points: int
+    monkeypatch: pytest.MonkeyPatch, num_points: int, ties: bool
 ) -> None:
-    kinds = [data(kind, num_points, 2, 5) for kind in ("continuous", "rounded", "binary", "mixed")]
+    config = FeatureConfig(ties=ties)
+    kinds = [data(kind, num_points, 1, 2) for kind in ("continuous", "rounded", "binary", "mixed")]
     x, y = (torch.cat(sides) for sides in zip(*kinds, strict=True))
-    found = extract_features(x, y, CONFIG)
+    found = extract_features(x, y, config)
+    assert bool(found.candidate_mask[:, CANDIDATES.index("plug_in")].any()) == ties
     for module in (scores, discrete, panel):
         monkeypatch.setattr(module, "rows_where", lambda wanted: torch.arange(len(wanted)))
-    every = extract_features(x, y, CONFIG)
+    every = extract_features(x, y, config)
     for name in ("relations", "points", "summary", "candidates", "candidate_mask", "floor"):
         torch.testing.assert_close(getattr(every, name), getattr(found, name), rtol=1e-6, atol=1e-6)
 

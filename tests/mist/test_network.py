@@ -253,3 +253,18 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     steps = torch.nn.functional.softplus(networks[0].head.remainder.bias[2:])
     normal = torch.special.ndtri(torch.tensor(TINY.levels, dtype=torch.float64)).diff()
     torch.testing.assert_close(steps, normal.float())
+
+
+def test_autocast_rounds_the_attention_only() -> None:
+    """What decides the last digits, the summary and the head, is the same in float32; the rest is rounded to bf16."""
+    network = train_briefly(2)
+    features = extract_features(*data("gaussian", 60, 3, 2), TINY.features)
+    plain, _ = network._hidden(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden, additive = network._hidden(features)
+        parts = network.head_parts(features)
+    assert hidden.dtype == additive.dtype == torch.float32 and {part.dtype for part in parts} == {torch.float32}
+    assert torch.equal(hidden[:, :128], plain[:, :128])
+    assert 1e-5 < (hidden - plain).abs().max() < 0.2
+    for part, expected in zip(parts, network.head.parts(hidden, additive, features), strict=True):
+        torch.testing.assert_close(part, expected, rtol=0, atol=0)

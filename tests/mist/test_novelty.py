@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +34,22 @@ def trunks(num_datasets: int, seed: int, width: int = 40) -> Tensor:
 
 def test_shares_are_those_of_data_sets_like_the_reference() -> None:
     novelty = Novelty.fit(trunks(4000, 0), trunks(4000, 1), num_axes=12)
-    shares = novelty(trunks(4000, 2))
-    for share in (0.1, 0.5, 0.9, 0.99):
-        assert float((shares > share).double().mean()) == pytest.approx(1 - share, abs=0.02)
+    shares = novelty(trunks(20_000, 2))
+    for share in (0.1, 0.5, 0.9, LIMIT):
+        alarms = float((shares > share).double().mean())
+        assert alarms == pytest.approx(1 - share, abs=4 * (share * (1 - share) / 4000) ** 0.5)
     assert 0 <= float(shares.min()) and float(shares.max()) < 0.9991
 
 
-@pytest.mark.parametrize("direction", [0, 20, 39])
-def test_a_foreign_trunk_is_found_in_every_direction(direction: int) -> None:
-    """Ten standard deviations off along the strongest, a middle and the weakest direction."""
+@pytest.mark.parametrize("direction", [24, 28, 39])
+def test_a_foreign_trunk_is_found(direction: int) -> None:
+    """Ten standard deviations off along the strongest axis, the weakest, and a direction that the axes leave."""
     novelty = Novelty.fit(trunks(4000, 0), trunks(4000, 1), num_axes=12)
     values, vectors = torch.linalg.eigh(trunks(4000, 0).mT.cov())
     usual = trunks(500, 3)
     foreign = usual + 10 * values[direction].sqrt() * vectors[:, direction]
-    assert novelty.score(foreign).mean() > novelty.score(usual).mean()
-    if direction != 0:  # the weakest counts only by its share of what the axes leave
-        assert float((novelty(foreign) > 0.99).double().mean()) > 0.5
+    assert float((novelty(usual) > LIMIT).double().mean()) < 0.05
+    assert float((novelty(foreign) > LIMIT).double().mean()) > 0.5
 
 
 def test_the_score_is_the_distance_by_hand() -> None:
@@ -107,15 +109,18 @@ def test_a_checkpoint_without_it_knows_nothing(tiny_estimator: Estimator) -> Non
     assert found.novelty is None and dataclasses.asdict(found)["novelty"] is None
 
 
-def test_damaged_axes_are_refused(network: MISTNetwork, tiny_arguments: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [("axes", torch.zeros(5, 48)), ("axes", torch.zeros(3)), ("table", torch.zeros(())), ("mean", torch.zeros(7))],
+)
+def test_damaged_tensors_are_refused(
+    network: MISTNetwork, tiny_arguments: dict[str, Any], tmp_path: Path, name: str, damaged: Tensor
+) -> None:
     folder = save_checkpoint(tmp_path / "made", network, **tiny_arguments)
     weights = folder / "model.safetensors"
     state = safetensors.torch.load_file(weights)
-    state["novelty.axes"] = state["novelty.axes"][:5].contiguous()
+    state[f"novelty.{name}"] = damaged
     content = safetensors.torch.save(state)
-    import hashlib
-    import json
-
     weights.write_bytes(content)
     config = json.loads((folder / "config.json").read_text())
     config["weights_sha256"] = hashlib.sha256(content).hexdigest()

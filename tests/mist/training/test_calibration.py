@@ -14,7 +14,7 @@ from torch import Tensor
 from data_gen import MetaDistribution
 from data_gen.stream import generate_batch
 from mist.calibration import NUM_TERMS, Calibration
-from mist.network import MISTNetwork
+from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import OFFSET, level_grid
 from mist.training.calibration import CALIBRATION_SEED, _conformal, _coverage, fit_calibration, recalibrate
 
@@ -34,9 +34,11 @@ def test_a_wrong_spread_is_found(tiny_network: MISTNetwork, error: float) -> Non
     assert wrong > before and found == pytest.approx(after, rel=0.02)
 
 
-def test_nothing_but_the_spread_moves(tiny_network: MISTNetwork) -> None:
+def test_no_weight_but_those_of_the_spread_moves(tiny_network: MISTNetwork) -> None:
     network = copy.deepcopy(tiny_network)
     recalibrate(network, META, 1024)
+    assert network.novelty is not None and tiny_network.novelty is None
+    network.novelty = None
     for name, value in network.state_dict().items():
         moved = value != tiny_network.state_dict()[name]
         if name.startswith("head.remainder."):
@@ -147,6 +149,13 @@ def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
 def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:
     with pytest.raises(ValueError, match="got 100 data sets to calibrate 257 weights, expected at least 1024"):
         recalibrate(tiny_network, META, 100)
+
+
+def test_too_few_shapes() -> None:
+    with torch.random.fork_rng(devices=[]):
+        small = MISTNetwork(NetworkConfig(trunk_width=16))
+    with pytest.raises(ValueError, match="got 900 data sets to calibrate 17 weights, expected at least 960"):
+        recalibrate(small, META, 900)
 
 
 def test_its_data_sets_are_its_own() -> None:

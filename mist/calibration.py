@@ -135,9 +135,12 @@ class Calibration:
         dim_x: Tensor | int,
         dim_y: Tensor | int,
     ) -> Tensor:
-        """Quantiles on the compressed scale, (B, Q) at levels (Q,), recalibrated; counts are numbers or (B,)."""
+        """Quantiles on the compressed scale, (B, Q) at levels (Q,), recalibrated; counts are numbers or (B,).
+
+        Nothing is read past the ends of the network's grid: it did not learn how its tails go on.
+        """
         z = torch.special.ndtri(levels.double())
         values = compressed.double()
         median = interpolate(z, values, torch.zeros_like(values[:, :1])).squeeze(-1)
-        wanted = self.position(z, context(median, num_points, dim_x, dim_y))
+        wanted = self.position(z, context(median, num_points, dim_x, dim_y)).clamp(z[0], z[-1])
         return interpolate(z, values, wanted).to(compressed.dtype)

@@ -83,18 +83,20 @@ def format_efficiency(records: Records, floors: Array) -> str:
     covered = (low <= records.mi) & (records.mi <= high)
     dim = records.dim_x + records.dim_y
     ratio = records.num_points / dim
-    head = f"{'dims':<12}{'n/(dx+dy)':<12}{'data sets':>10}{'width / floor':>18}{'error / floor':>18}{'90 % holds':>12}"
+    head = f"{'dims or ensemble':<18}{'n/(dx+dy)':<12}{'data sets':>10}"
+    head += f"{'width / floor':>18}{'error / floor':>18}{'90 % holds':>12}"
     lines, all_rows = [head], np.ones(len(records), dtype=bool)
     rows = [("all", "all", all_rows)]
     for name, least, most in DIM_BINS:
         for label, start, stop in _RATIOS:
             mask = (dim >= least) & (dim < most) & (ratio >= start) & (ratio < stop)
             rows.append((name, label, mask))
+    rows += [(family, "all", records.family == family) for family in dict.fromkeys(records.family.tolist())]
     for name, label, mask in rows:
         if mask.sum() >= 2:
             means = [Measured(*mean_and_standard_error(values[mask])) for values in (width, error)]
             numbers = f"{int(mask.sum()):>10}{means[0]!s:>18}{means[1]!s:>18}{covered[mask].mean():>12.1%}"
-            lines.append(f"{name:<12}{label:<12}{numbers}")
+            lines.append(f"{name:<18}{label:<12}{numbers}")
     return "\n".join(lines)
 
 

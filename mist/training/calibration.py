@@ -216,7 +216,7 @@ def _conformal(calibration: Calibration, compressed: Tensor, mi: Tensor, levels:
     """The same map stretched so that the 90 % interval covers these data sets with the finite-sample correction.
 
     0 nats count at their random places, so that a lower end cut at 0 does not pay for narrower intervals elsewhere;
-    the interval as it is, cut, covers no less.
+    the interval as it is, cut, covers no less. (Where an end would lie past the network's grid it covers less.)
     """
     z, truth = _scores(compressed, mi, levels)
     median = interpolate(z, compressed.double(), torch.zeros(len(mi), 1, dtype=torch.float64)).squeeze(-1)

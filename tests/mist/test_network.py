@@ -45,12 +45,12 @@ def train_briefly(num_steps: int = 30) -> MISTNetwork:
     return network.eval().requires_grad_(False)
 
 
-@pytest.fixture(scope="session")
-def trained_network(default_checkpoint: Path) -> MISTNetwork:
-    """That of the checkpoint that ships; where there is none yet, a tiny one trained on the spot."""
-    if (default_checkpoint / "config.json").is_file():
-        return load_checkpoint(default_checkpoint).network
-    return train_briefly()
+@pytest.fixture(scope="session", params=["default", "broad"])
+def trained_network(request: pytest.FixtureRequest, default_checkpoint: Path) -> MISTNetwork:
+    """Those of the checkpoints that ship, the one without a calibration and the other with one."""
+    network = load_checkpoint(default_checkpoint.parent / request.param).network
+    assert (network.calibration is not None) == (request.param == "broad")
+    return network
 
 
 class TestConfig:

@@ -176,7 +176,8 @@ def test_categories(
 def test_answers_that_are_not_finite_are_an_error(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = Estimator(load_checkpoint(tiny_checkpoint), device="cpu")
     levels = len(estimator.config["levels"])
-    monkeypatch.setattr(estimator.network, "forward", lambda x, *rest: torch.full((len(x), levels), float("nan")))
+    answer = torch.full((1, levels), float("nan"))
+    monkeypatch.setattr(estimator.network, "read", lambda *sides: (answer, None))
     with pytest.raises(mist.MISTError, match="answered NaN for n=50, dim_x=1, dim_y=1: expected finite quantiles"):
         estimator.estimate(*gaussian(50))
 

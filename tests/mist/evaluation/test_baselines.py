@@ -76,5 +76,5 @@ def test_undefined_where_there_are_too_few_points():
 
 def test_baselines_are_never_negative():
     for seed in range(20):
-        x, y = (stats.norm.rvs(size=(30, 3), random_state=2 * seed + i) for i in range(2))
+        x, y = (stats.norm.rvs(size=(30, 2), random_state=2 * seed + i) for i in range(2))
         assert all(baseline(x, y) >= 0 for baseline in BASELINES.values())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 __all__ = ["LIMIT", "NUM_AXES", "Novelty"]
 
-LIMIT = 0.99  # past which an estimate warns
+LIMIT = 0.99  # past which an estimate warns: by its meaning, one in a hundred, not fitted to any foreign data
 NUM_AXES = 48
 _NUM_SCORES = 200
 _SMALLEST_TAIL = 1e-3  # finer shares than this of the reference data sets are not told apart

@@ -110,8 +110,8 @@ def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Te
     positive definite; returns the matrix, its Cholesky factor and the inverse of that, (B, D, D) each."""
     eye = torch.eye(robust.shape[-1], dtype=robust.dtype, device=robust.device)
     anchor = 0.95 * correlation + 0.05 * eye
-    found = [robust, *(parts := _well_conditioned(robust))[:2]]
-    missing = ~parts[2]
+    factor, inverse, defined = _well_conditioned(robust)
+    found, missing = [robust, factor, inverse], ~defined
     for step in _SHRINKAGES:
         rows = rows_where(missing)
         if len(rows) == 0:

@@ -31,6 +31,7 @@ from data_gen.warps import Spiral
 from mist.errors import CheckpointError
 from mist.evaluation.baselines import gaussian_cca, ksg
 from mist.evaluation.efficiency import likelihood_floor
+from mist.evaluation.metrics import interpolate
 from mist.evaluation.prediction import predict
 from mist.evaluation.suites import Dataset
 
@@ -100,7 +101,7 @@ def measure(network: torch.nn.Module, num_samples: int, num_points: Sequence[int
             for n in num_points:
                 data = Dataset(name, name, x[:n], y[:n], truth)
                 quantiles = predict(SimpleNamespace(network=network), [data])[0]
-                low, middle, high = (float(np.interp(tau, levels, quantiles)) for tau in (0.05, 0.5, 0.95))
+                low, middle, high = (float(interpolate(levels, quantiles, tau)) for tau in (0.05, 0.5, 0.95))
                 estimates[n]["mist"].append(middle)
                 widths[n].append(high - low)
                 few = data.x.shape[1] + data.y.shape[1] <= 2
@@ -116,8 +117,8 @@ def measure(network: torch.nn.Module, num_samples: int, num_points: Sequence[int
     return out
 
 
-def plot_curves(measurements: Sequence[Measurement], path: Path, title: str) -> None:
-    """One panel a joint, both axes logarithmic."""
+def plot_curves(measurements: Sequence[Measurement], path: Path, title: str, trained_points: float) -> None:
+    """One panel a joint, both axes logarithmic; a dotted line at the largest n of training."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(m.joint for m in measurements))
@@ -130,7 +131,7 @@ def plot_curves(measurements: Sequence[Measurement], path: Path, title: str) -> 
         axes.plot(n, [m.floor for m in rows], "k--", linewidth=0.9, label="floor (Gaussian likelihood)")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.axvline(10_000, color="grey", linewidth=0.6, linestyle=":")
+        axes.axvline(trained_points, color="grey", linewidth=0.6, linestyle=":")
         axes.set_title(f"{name}: {rows[0].truth:.3f} nats", fontsize=9)
     figure.axes[0].legend(fontsize=8)
     figure.supxlabel("points n (dotted: the largest of training)", fontsize=9)
@@ -181,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             writer.writerow(["joint", "mi", "num_points", "mist", "ksg", "cca", "floor", "interval_width"])
             for m in measurements:
                 writer.writerow([m.joint, m.truth, m.num_points, *m.errors.values(), m.floor, m.interval_width])
-        plot_curves(measurements, arguments.out, estimator.checkpoint.label)
+        trained_points = estimator.checkpoint.trained_range("num_points")[1]
+        plot_curves(measurements, arguments.out, estimator.checkpoint.label, trained_points)
         print(f"wrote {arguments.out}")
     return 0
 

@@ -164,11 +164,11 @@ def coverage_grid(records: Records) -> list[Summary]:
 
 
 def false_alarms(records: Records, probability: float = 0.9) -> list[tuple[str, float, float, float]]:
-    """Of independent samples, lower ends of the interval above 0, .01 and .05 nats: (threshold, share, Wilson ends)."""
+    """Of independent samples, lower ends of the interval above 0, .005, .01, .05 nats: (threshold, share, Wilson ends)."""
     independent = records.select(records.mi == 0.0)
     low = interpolate(independent.levels, independent.quantiles, (1 - probability) / 2)
     out = []
-    for threshold in (0.0, 0.01, 0.05):
+    for threshold in (0.0, 0.005, 0.01, 0.05):
         alarms = float((low > threshold).sum())
         share = alarms / len(low) if len(low) else float("nan")
         out.append((f"> {threshold:g}", share, *wilson_interval(alarms, len(low))))

@@ -98,6 +98,16 @@ def test_the_label_says_where_the_calibration_was_left_out(
     assert left_out.network.calibration is None and left_out.checkpoint.label == f"{label}-uncalibrated"
 
 
+def test_a_calibration_of_another_grid_is_refused(
+    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    network, zeros = copy.deepcopy(tiny_network), (0.0,) * NUM_TERMS
+    network.calibration = Calibration(zeros, zeros, zeros, ((0.0,) * 4, (1.0,) * 4), (-1.0, 0.0, 1.0))
+    folder = save_checkpoint(tmp_path / "a", network, **tiny_arguments)
+    with pytest.raises(CheckpointFormatError, match="unusable calibration .got a warp of 3 scores, expected 50"):
+        load_checkpoint(folder)
+
+
 def _edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())

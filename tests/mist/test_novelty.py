@@ -17,6 +17,7 @@ from torch import Tensor
 import mist
 from mist.checkpoint import load_checkpoint, save_checkpoint
 from mist.errors import CorruptCheckpointError, MISTWarning
+from mist.features import extract_features
 from mist.inference import Estimator
 from mist.network import MISTNetwork
 from mist.novelty import LIMIT, Novelty
@@ -98,8 +99,6 @@ def test_usual_data_do_not_warn(network: MISTNetwork, tiny_arguments: dict[str, 
 
 
 def network_features(network: MISTNetwork, x: Tensor, y: Tensor) -> Any:
-    from mist.features import extract_features
-
     return extract_features(x, y, network.config.features)
 
 

@@ -58,3 +58,11 @@ def test_command(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["--max-points", "10"]) == 2
     assert "expected at least 1 and 30" in capsys.readouterr().err
     assert main(["--checkpoint", "gone"]) == 2
+
+
+def test_a_missing_matplotlib_is_told_before_the_work(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["--checkpoint", str(tiny_checkpoint), "--out", str(tmp_path / "a.png")]) == 2
+    assert "matplotlib is missing: pip install" in capsys.readouterr().err and not list(tmp_path.glob("a.*"))

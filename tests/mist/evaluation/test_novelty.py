@@ -61,3 +61,11 @@ def test_command(checkpoint: Path, tiny_checkpoint: Path, capsys: pytest.Capture
     assert "got --num-datasets 1, expected at least 8" in capsys.readouterr().err
     assert main(["--checkpoint", str(tiny_checkpoint), "--num-datasets", "8"]) == 2
     assert "without novelty, expected one that was recalibrated" in capsys.readouterr().err
+
+
+def test_a_missing_scikit_learn_is_told_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main([]) == 2
+    assert "scikit-learn, whose tables are read, is missing: pip install" in capsys.readouterr().err

@@ -164,7 +164,7 @@ def coverage_grid(records: Records) -> list[Summary]:
 
 
 def false_alarms(records: Records, probability: float = 0.9) -> list[tuple[str, float, float, float]]:
-    """Of independent samples, lower ends of the interval above 0, .005, .01, .05 nats: (threshold, share, Wilson ends)."""
+    """Of independent samples, lower ends above 0, .005, .01 and .05 nats: (threshold, share, Wilson ends)."""
     independent = records.select(records.mi == 0.0)
     low = interpolate(independent.levels, independent.quantiles, (1 - probability) / 2)
     out = []

@@ -74,9 +74,10 @@ class MetaDistribution:
     `families` gives weights; a kind's bare name ("copula") stands for all its variants alike. n is uniform on
     `num_points` with `uniform_points_probability`, else log-uniform on [num_points[0], max_num_points]. Dims are equal
     with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim; before that, with
-    `few_dims_probability`, each is log-uniform on 1…`few_dims`. `warps` weighs recipes, one of which warps a side with
-    `warp_probability`. With `category_probability` a batch is about an unordered variable of 3 to 12 levels instead.
-    `cost_per_batch` sets how many data sets one batch holds.
+    `few_dims_probability`, each is log-uniform on 1…`few_dims`, and n is stretched to end at
+    `few_dims_max_num_points` where it is log-uniform and that is more. `warps` weighs recipes, one of which warps a
+    side with `warp_probability`; Y shares that of X with `same_warp_probability`. With `category_probability` a batch
+    is about an unordered variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
     """
 
     name: str = "elliptical"
@@ -89,11 +90,13 @@ class MetaDistribution:
     equal_dims_probability: float = 0.55
     few_dims: int = 3
     few_dims_probability: float = 0.0
+    few_dims_max_num_points: int = 0  # 0: max_num_points
     mixed_probability: float = 0.2
     block_mixed_probability: float = 0.0  # of a side of a product's block being mixed before the whole side is
     max_condition_number: float = 30.0
     warps: Mapping[str, float] = field(default_factory=dict)
     warp_probability: float = 0.0
+    same_warp_probability: float = 0.0  # of a warped X's recipe being Y's as well
     flow_pool_size: int = 1024  # normalizing flows of every kind and dim
     weak_probability: float = 0.15
     df: tuple[float, float] = (1.0, 30.0)
@@ -158,7 +161,7 @@ class MetaDistribution:
 
     @property
     def ranges(self) -> dict[str, list[float]]:
-        """What an estimator trained on this law has seen: n, dims and MI."""
+        """What an estimator trained on this law has seen: n, dims and MI, and n at few dims where it goes further."""
         dim_ends = [*(self.dims if self.equal_dims_probability > 0 else ())]
         dim_ends += [1, self.few_dims] if self.few_dims_probability > 0 else []
         dim_ends += [1, self.max_dim] if self.equal_dims_probability < 1 else []
@@ -168,7 +171,12 @@ class MetaDistribution:
         point_ends += [self.max_num_points] if self.uniform_points_probability < 1 else []
         dims: list[float] = [min(dim_ends), max(dim_ends)]
         points: list[float] = [min(point_ends), max(point_ends)]
-        return {"num_points": points, "dim_x": dims, "dim_y": dims, "mi": [0.0, self.max_mi]}
+        ranges = {"num_points": points, "dim_x": dims, "dim_y": dims, "mi": [0.0, self.max_mi]}
+        few = self.few_dims_probability > 0 and self.uniform_points_probability < 1
+        if few and self.few_dims_max_num_points > max(points):
+            most = float(self.few_dims_max_num_points)
+            ranges |= {"few_dims": [1, self.few_dims], "num_points_few_dims": [min(points), most]}
+        return ranges
 
     @property
     def has_ties(self) -> bool:
@@ -182,7 +190,8 @@ class MetaDistribution:
         With `held_out`, pools give parameter sets that no training batch gets.
         """
         low, high = self.num_points
-        if generator.random() < self.uniform_points_probability:
+        uniform = generator.random() < self.uniform_points_probability
+        if uniform:
             num_points = int(generator.integers(low, high + 1))
         else:
             num_points = _log_uniform_integer(generator, low, self.max_num_points)
@@ -191,6 +200,8 @@ class MetaDistribution:
         few = self.few_dims_probability > 0 and generator.random() < self.few_dims_probability
         if few:
             dim_x, dim_y = (_log_uniform_integer(generator, 1, self.few_dims) for _ in range(2))
+            if not uniform:
+                num_points = self._stretch(num_points)
         elif generator.random() < self.equal_dims_probability:
             dim_x = dim_y = int(generator.integers(self.dims[0], self.dims[1] + 1))
         else:
@@ -200,6 +211,14 @@ class MetaDistribution:
         return tuple(
             self._draw_group(generator, num_points, dim_x, dim_y, size, held_out) for _ in range(self.groups_per_batch)
         )
+
+    def _stretch(self, num_points: int) -> int:
+        """The log-uniform law of n to that of few dims."""
+        low, high = self.num_points[0], self.max_num_points
+        if self.few_dims_max_num_points <= high or high == low:
+            return num_points
+        power = math.log(self.few_dims_max_num_points / low) / math.log(high / low)
+        return min(self.few_dims_max_num_points, round(low * (num_points / low) ** power))
 
     def _draw_categories(
         self, generator: np.random.Generator, num_points: int, held_out: bool
@@ -240,6 +259,13 @@ class MetaDistribution:
         elif family == "independent":
             blocks = tuple((self._base_family(generator), dim_x, dim_y) for _ in range(2))
         warp_x, warp_y = (self._draw_warp(generator, dim, embed=not blocks) for dim in (dim_x, dim_y))
+        shared = warp_x is not None and self.same_warp_probability > 0
+        if (
+            shared
+            and generator.random() < self.same_warp_probability
+            and warp_x in applicable_recipes(dim_y, not blocks)
+        ):
+            warp_y = warp_x
         members = [name for name, _, _ in blocks] or [family]
         kinds = {name.partition("-")[0] for name in members}
         tied = not kinds.isdisjoint(TIED_KINDS)  # levels stay the levels they are

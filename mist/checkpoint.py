@@ -15,11 +15,13 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from mist.calibration import Calibration
 from mist.errors import CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
 from mist.network import MISTNetwork, NetworkConfig
 from mist.novelty import Novelty
+from mist.panel import CANDIDATES
 from mist.version import __version__
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT_VERSION = 3  # 2: candidates for discrete and mixed pairs widened two layers; 3: calibration and novelty
+FORMAT_VERSION = (
+    4  # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: candidates of expansions
+)
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
 
 # What config.json holds, and nothing else. In `extra`, free otherwise, "preliminary" and "trained_on_categories" count.
@@ -50,7 +54,11 @@ _CONFIG_TYPES: dict[str, type] = {
     "extra": dict,
     "weights_sha256": str,
 }
+_SUMMARY_WEIGHT, _CANDIDATE_LOGITS = "embed_summary.0.weight", "head.weights"
+_CANDIDATES_BEFORE_4 = 24
+UNKNOWN_CANDIDATE = -30.0  # logit of a candidate that came after the weights: e⁻³⁰ of it vanishes in float32
 _RANGES = ("num_points", "dim_x", "dim_y", "mi")
+_FEW_RANGES = ("few_dims", "num_points_few_dims")
 
 
 @dataclass(frozen=True)
@@ -86,9 +94,19 @@ class Checkpoint:
         return bool(self.config["extra"].get("trained_on_categories", False))
 
     def trained_range(self, quantity: str) -> tuple[float, float]:
-        """Trained (low, high) of "num_points", "dim_x", "dim_y" or "mi" (nats)."""
+        """Trained (low, high) of "num_points", "dim_x", "dim_y", "mi" (nats) or another of the ranges."""
         low, high = self.config["trained_ranges"][quantity]
         return low, high
+
+    def trained_points(self, dim_x: int, dim_y: int) -> tuple[float, float]:
+        """Trained (low, high) of n at these dims: where both are few, training may have gone further."""
+        few = max(dim_x, dim_y) <= self.few_dims
+        return self.trained_range("num_points_few_dims" if few else "num_points")
+
+    @property
+    def few_dims(self) -> int:
+        """Dims of a side up to which n went further in training; 0: none."""
+        return int(self.config["trained_ranges"].get("few_dims", (0, 0))[1])
 
 
 def save_checkpoint(
@@ -104,7 +122,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint folder and return its path.
 
-    trained_ranges: {"num_points": [low, high], "dim_x": ..., "dim_y": ..., "mi": ... (nats)}.
+    trained_ranges: {"num_points": [low, high], "dim_x": ..., "dim_y": ..., "mi": ... (nats)}, and where n went further
+    at few dims a side, {"few_dims": ..., "num_points_few_dims": ...}.
     meta_distribution, lineage, extra: JSON-able. card: the text of CARD.md. name: by default the folder's own.
     The folder is written beside its place, flushed to disk and renamed: a reader never finds a torn one. (A crash
     between the two renames leaves the old one beside it, in `.<name>.old.*`.) Raises ValueError for weights that are
@@ -168,7 +187,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         )
     network = _build_network(config, folder)
     try:
-        state = safetensors.torch.load(weights)
+        state = _widen(safetensors.torch.load(weights))
         if "novelty.axes" in state and "novelty.table" in state:
             network.novelty = Novelty(
                 network.config.trunk_width, state["novelty.axes"].shape[-1], state["novelty.table"].numel()
@@ -255,16 +274,36 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CorruptCheckpointError(
             f"{path} is not JSON ({error}): expected the file as it was saved; copy the folder again"
         ) from error
-    config = _migrate(config)
+    config = _migrate_config(config)
     _check_config(config, path)
     return config
 
 
-def _migrate(config: Any) -> Any:
-    """Format 2 is format 3 without a calibration."""
+def _migrate_config(config: Any) -> Any:
+    """Format 2 is format 3 without a calibration; format 4 has the keys of format 3."""
     if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
-        return {**config, "format_version": 3, "calibration": {}}
+        config = {**config, "format_version": 3, "calibration": {}}
+    if isinstance(config, dict) and config.get("format_version") == 3:
+        config = {**config, "format_version": 4}
     return config
+
+
+def _widen(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of formats 2 and 3 for the inputs that format 4 added: they read none of them and give their candidates
+    no weight, so that predictions stay what they were."""
+    weight, logits = state.get(_SUMMARY_WEIGHT), state.get(f"{_CANDIDATE_LOGITS}.weight")
+    missing = len(CANDIDATES) - _CANDIDATES_BEFORE_4
+    if weight is None or logits is None or len(logits) != _CANDIDATES_BEFORE_4:
+        return state
+    before = 6 + _CANDIDATES_BEFORE_4  # shape and floor, then a column for each candidate
+    new = weight.new_zeros(len(weight), missing), weight.new_zeros(len(weight), len(CANDIDATES))
+    bias = state[f"{_CANDIDATE_LOGITS}.bias"]
+    return {
+        **state,
+        _SUMMARY_WEIGHT: torch.cat([weight[:, :before], new[0], weight[:, before:], new[1]], dim=-1),
+        f"{_CANDIDATE_LOGITS}.weight": torch.cat([logits, logits.new_zeros(missing, logits.shape[-1])]),
+        f"{_CANDIDATE_LOGITS}.bias": torch.cat([bias, bias.new_full((missing,), UNKNOWN_CANDIDATE)]),
+    }
 
 
 def _check_config(config: Any, path: Path) -> None:
@@ -290,8 +329,11 @@ def _check_config(config: Any, path: Path) -> None:
                 f"{path} has {key} of type {type(config[key]).__name__}: expected {kind.__name__}"
             )
     ranges = config["trained_ranges"]
-    if sorted(ranges) != sorted(_RANGES) or not all(_is_range(ranges[quantity]) for quantity in _RANGES):
-        raise CheckpointFormatError(f"{path} has trained_ranges {ranges}: expected [low, high] for each of {_RANGES}")
+    if set(ranges) not in (set(_RANGES), {*_RANGES, *_FEW_RANGES}) or not all(map(_is_range, ranges.values())):
+        raise CheckpointFormatError(
+            f"{path} has trained_ranges {ranges}: expected [low, high] for each of {_RANGES}, and of {_FEW_RANGES} or "
+            "of neither"
+        )
 
 
 def _is_range(value: Any) -> bool:

@@ -166,6 +166,10 @@ def _info(options: argparse.Namespace) -> int:
     for quantity, title in (("num_points", "n"), ("dim_x", "dim_x"), ("dim_y", "dim_y"), ("mi", "mi (nats)")):
         low, high = checkpoint.trained_range(quantity)
         rows[f"trained {title}"] = f"{low:g} to {high:g}"
+    if few := checkpoint.few_dims:
+        rows["trained n"] = (
+            f"{rows['trained n']}, to {checkpoint.trained_points(few, few)[1]:g} at up to {few} dims a side"
+        )
     rows["predictions"] = "as trained" if estimator.network.calibration is None else "recalibrated"
     rows["novelty"] = "unknown" if estimator.network.novelty is None else "known"
     rows["categories"] = "trained" if checkpoint.trained_on_categories else "not trained"

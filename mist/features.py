@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mist.discrete import tied_share
-from mist.panel import CANDIDATES, DF_GRID, base_panel
+from mist.panel import CANDIDATES, DF_GRID, Panel, base_panel
 from mist.relations import covariances, hermite, kendall_correlation, relation_features
 from mist.scores import canonical_order, double_ranks, gaussian_scores
 
@@ -59,7 +59,7 @@ def point_width(config: FeatureConfig) -> int:
 def global_width(config: FeatureConfig) -> int:
     """Width of the data set's summary."""
     spectra = 2 * len(_SPECTRUM_LEVELS)
-    return 6 + len(CANDIDATES) + len(DF_GRID) + 3 + len(_CANONICAL_RIDGES) * config.num_informations + 2 * spectra
+    return 6 + 2 * len(CANDIDATES) + len(DF_GRID) + 3 + len(_CANONICAL_RIDGES) * config.num_informations + 2 * spectra
 
 
 def _pad(values: Tensor, width: int) -> Tensor:
@@ -155,10 +155,11 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
     tied = tied_share(ranks).sqrt() if config.ties else torch.zeros_like(scores[..., 0])  # (B, D)
     relations = relation_features(moments, kendall, same_side, same_group, tied, num_points)
 
-    panel = base_panel(scores, ranks, correlation, kendall, dim_x, tied=tied if config.ties else None)
+    exx, eyy, exy = _blocks(moments.expanded(), dim_x)
+    expanded = torch.cat([torch.cat([exx, exy], dim=-1), torch.cat([exy.mT, eyy], dim=-1)], dim=-2)
+    panel = base_panel(scores, ranks, correlation, kendall, expanded, dim_x, tied=tied if config.ties else None)
     xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
     u, v = _canonical_pairs(xx, yy, xy, scores32[:, :dim_x], scores32[:, dim_x:dim], 0.05, config.num_canonical_pairs)
-    exx, eyy, exy = _blocks(moments.expanded(), dim_x)
     ex, ey = (side.flatten(1, 2) for side in scores32.unflatten(1, (2, dim)).split([dim_x, dim_y], dim=2))
     eu, ev = _canonical_pairs(exx, eyy, exy, ex, ey, 0.05 + dim / num_points, config.num_expanded_pairs)
     norms_x, norms_y = scores32[:, :dim_x].square().mean(-2), scores32[:, dim_x:dim].square().mean(-2)
@@ -204,6 +205,7 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
             informations,
             *_symmetric(_spectrum(xx), _spectrum(yy)),
             *maxima,
+            _disagreements(panel, num_points),
         ],
         dim=-1,
     )
@@ -216,6 +218,16 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
         floor=floor.float(),
         dim_x=dim_x,
     )
+
+
+def _disagreements(panel: Panel, num_points: int) -> Tensor:
+    """By how many times 1/√n each candidate differs from the best elliptical one, compressed, (B, C): what tells noise
+    from another kind of dependence when n is large and the logarithms of the candidates look alike."""
+    elliptical, fallback = (CANDIDATES.index(name) for name in ("student_t_debiased", "gaussian_ridge_0.4"))
+    reference = torch.where(
+        panel.mask[:, elliptical], panel.candidates[:, elliptical], panel.candidates[:, fallback]
+    ).unsqueeze(-1)
+    return torch.asinh((panel.candidates - reference) * math.sqrt(num_points)) / 2 * panel.mask
 
 
 def _blocks(gram: Tensor, dim_x: int) -> list[Tensor]:

@@ -174,14 +174,13 @@ class Estimator:
         check_units(units)
         if on_limit not in get_args(OnLimit):
             raise InputError(f"on_limit={on_limit!r} is unknown: expected one of {', '.join(get_args(OnLimit))}")
-        most_points = int(self.checkpoint.trained_range("num_points")[1])
         data = prepare(
             x,
             y,
             nan_policy=nan_policy,
             discrete_x=discrete_x,
             discrete_y=discrete_y,
-            max_points=most_points if on_limit == "subsample" else None,
+            max_points=self._most_points if on_limit == "subsample" else None,
             ties_known=self.network.config.features.ties,
         )
         if data.is_degenerate:
@@ -195,14 +194,17 @@ class Estimator:
             )
         return replace(data, warnings=data.warnings + tuple(outside))
 
+    def _most_points(self, dim_x: int, dim_y: int) -> int:
+        return int(self.checkpoint.trained_points(dim_x, dim_y)[1])
+
     def _outside_trained_ranges(self, data: Prepared) -> Iterator[str]:
+        dim_x, dim_y = data.x.values.shape[1], data.y.values.shape[1]
         quantities = {
-            "num_points": ("n", data.num_points),
-            "dim_x": ("dim_x", data.x.values.shape[1]),
-            "dim_y": ("dim_y", data.y.values.shape[1]),
+            "n": (data.num_points, self.checkpoint.trained_points(dim_x, dim_y)),
+            "dim_x": (dim_x, self.checkpoint.trained_range("dim_x")),
+            "dim_y": (dim_y, self.checkpoint.trained_range("dim_y")),
         }
-        for quantity, (name, got) in quantities.items():
-            low, high = self.checkpoint.trained_range(quantity)
+        for name, (got, (low, high)) in quantities.items():
             if not low <= got <= high:
                 yield (
                     f"{name}={got} is outside the range that checkpoint {self.checkpoint.label} was trained on: "

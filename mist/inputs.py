@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,7 +80,7 @@ def prepare(
     nan_policy: NanPolicy = "raise",
     discrete_x: Discrete = None,
     discrete_y: Discrete = None,
-    max_points: int | None = None,
+    max_points: Callable[[int, int], int] | None = None,
     ties_known: bool = False,
 ) -> Prepared:
     """Validate two sides of paired points.
@@ -89,7 +89,8 @@ def prepare(
     nan_policy: "raise", or "omit" to drop each point where either side misses a value (recorded as a warning).
     discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names.
     ties_known: the estimator was trained on tied values, so that they are no cause for a warning.
-    max_points: use at most so many points, a choice that the order of the points does not move (a warning says so).
+    max_points: of the columns of x and of y, the number of points to use at most, a choice that the order of the points
+    does not move (a warning says so).
     Raises an `InputError` subclass.
     """
     if nan_policy not in ("raise", "omit"):
@@ -110,11 +111,12 @@ def prepare(
             f"got {num_points} point{'s' if num_points != 1 else ''}, expected at least {MIN_POINTS} "
             f"(and a useful interval needs tens){hint}"
         )
-    if max_points is not None and num_points > max_points:
-        chosen = _representative(x_columns + y_columns)[:max_points]
+    most = None if max_points is None else max_points(len(x_columns), len(y_columns))
+    if most is not None and num_points > most:
+        chosen = _representative(x_columns + y_columns)[:most]
         for column in x_columns + y_columns:
             column.values = column.values[chosen]
-        warnings.append(f"{max_points} of {num_points} points were used: the checkpoint was not trained on more")
+        warnings.append(f"{most} of {num_points} points were used: the checkpoint was not trained on more")
     return Prepared(
         x=_side(x_columns, x_columns + y_columns, warnings, ties_known),
         y=_side(y_columns, y_columns + x_columns, warnings, ties_known),

@@ -7,6 +7,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from mist.box_counts import MAX_BOX_DIM, count_within
 from mist.discrete import Levels
 
 __all__ = ["ksg_mutual_information", "ross_mutual_information"]
@@ -30,24 +31,26 @@ def ksg_mutual_information(x: Tensor, y: Tensor, num_neighbours: int = 3) -> Ten
 
 
 def _counts_by_tree(x: Tensor, y: Tensor, num_neighbours: int) -> tuple[Tensor, Tensor]:
-    counts = np.empty((2, x.shape[0], x.shape[-1]))
-    for i, sides in enumerate(zip(x.mT.double().cpu().numpy(), y.mT.double().cpu().numpy(), strict=True)):
-        joint = np.concatenate(sides, axis=-1)
-        radius = cKDTree(joint).query(joint, k=[num_neighbours + 1], p=np.inf)[0][:, 0]
-        for j, side in enumerate(sides):
-            counts[j, i] = np.where(radius > 0, _counts_within(side, radius * _INSIDE), 0)
-    inside = torch.from_numpy(counts).clamp(min=0).to(x.device)
-    return inside[0], inside[1]
+    joint = torch.cat([x, y], dim=1).mT.double().cpu().numpy()
+    found = [cKDTree(points).query(points, k=[num_neighbours + 1], p=np.inf)[0][:, 0] for points in joint]
+    radius = torch.from_numpy(np.stack(found)).to(x.device)
+    counts = [(_counts_within(side.double(), radius * _INSIDE) - 1) * (radius > 0) for side in (x, y)]
+    return counts[0], counts[1]
 
 
-def _counts_within(side: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Other points within `radius` of each."""
-    if side.shape[1] == 1:
-        ordered = np.sort(side[:, 0])
-        upper = np.searchsorted(ordered, side[:, 0] + radius, side="right")
-        return upper - np.searchsorted(ordered, side[:, 0] - radius, side="left") - 1
-    tree = cKDTree(side, leafsize=32)  # counting is a quarter quicker than with leaves of 16
-    return tree.query_ball_point(side, radius, p=np.inf, return_length=True) - 1
+def _counts_within(side: Tensor, radius: Tensor) -> Tensor:
+    """Points within `radius` of each, itself among them, (B, D, N), (B, N) -> (B, N)."""
+    if side.shape[1] <= MAX_BOX_DIM:
+        return count_within(side, radius)
+    return torch.stack([_count_by_tree(points, reach) for points, reach in zip(side, radius, strict=True)])
+
+
+def _count_by_tree(side: Tensor, radius: Tensor) -> Tensor:
+    """`_counts_within` of one data set of any dim, (D, N), (N,) -> (N,)."""
+    points = side.T.cpu().numpy()
+    tree = cKDTree(points, leafsize=32)  # counting is a quarter quicker than with leaves of 16
+    counts = tree.query_ball_point(points, radius.cpu().numpy(), p=np.inf, return_length=True)
+    return torch.from_numpy(counts).to(side.device)
 
 
 def _counts_by_pairs(x: Tensor, y: Tensor, num_neighbours: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +99,7 @@ def _level_counts_by_tree(levels: Levels, values: Tensor, which: Tensor, most: i
         distance = tree.query(joint, k=np.arange(2, most + 2), p=np.inf)[0]
         radius = np.take_along_axis(distance, np.minimum(own - 1, most)[:, None] - 1, axis=1)[:, 0] / _INSIDE
         near[i, kept] = tree.query_ball_point(joint, radius, p=np.inf, return_length=True) - 1
-        within[i, kept] = _counts_within(side, radius)
+        within[i, kept] = _counts_within(torch.from_numpy(side.T)[None], torch.from_numpy(radius)[None])[0] - 1
     return torch.from_numpy(within).to(values.device), torch.from_numpy(near).to(values.device)
 
 

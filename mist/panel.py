@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
+from mist.expansions import EXPANSION_MAX_DIM, as_correlation, radial_covariance
 from mist.nearest_neighbours import ksg_mutual_information, ross_mutual_information
 from mist.scores import rows_where, student_table, take
 
@@ -39,9 +40,12 @@ CANDIDATES = (
     "plug_in",
     "miller_madow",
     "ross",
+    "squares_debiased",
+    "turns_debiased",
 )
 _SINGULAR = 3e-7  # standard deviation of a coordinate given others (unit variance) that rounding can make up
 _SHRINKAGES = (0.05, 0.2, 0.5, 1.0)  # of the robust correlation, where it is not positive definite
+_EXPANSION_RIDGE = 1e-3  # functions of one coordinate may be all but collinear
 _EXCLUDED = -1.0  # value of a candidate that is undefined; never read, its weight is masked
 
 
@@ -154,6 +158,24 @@ def _df_posterior(ranks: Tensor, inverse: Tensor) -> Tensor:
     return torch.stack(log_likelihoods, dim=-1).softmax(-1)
 
 
+def _expansion_candidates(scores: Tensor, expanded: Tensor, dim_x: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Debiased Gaussian MI of non-linear functions of the sides with masks (B,): of the scores and their squares, whose
+    covariances `expanded` (B, 2D, 2D) are, X's first, and of the scores turned by angles that grow with the norm."""
+    batch, dim, num_points = scores.shape
+    values = [torch.zeros_like(scores[:, 0, 0]) for _ in range(2)]
+    masks = [torch.zeros(batch, dtype=torch.bool, device=scores.device) for _ in range(2)]
+    for i, functions in enumerate((2, 3)):
+        if dim > EXPANSION_MAX_DIM or num_points <= functions * dim + 1:
+            continue
+        correlation = as_correlation(expanded if functions == 2 else radial_covariance(scores, dim_x))
+        eye = torch.eye(functions * dim, dtype=correlation.dtype, device=scores.device)
+        values[i], masks[i] = _gaussian_information(
+            (correlation + _EXPANSION_RIDGE * eye) / (1 + _EXPANSION_RIDGE), functions * dim_x
+        )
+        values[i] = values[i] - gaussian_bias(num_points, functions * dim_x, functions * (dim - dim_x))
+    return values, masks
+
+
 def _radii(scores: Tensor, correlation: Tensor) -> Tensor:
     """Squared norm of the whitened side over its dims, (B, D, N), (B, D, D) -> (B, N) float32."""
     dim, num_points = scores.shape[-2:]
@@ -217,13 +239,20 @@ def _discrete_candidates(
 
 
 def base_panel(
-    scores: Tensor, ranks: Tensor, correlation: Tensor, kendall: Tensor, dim_x: int, *, tied: Tensor | None = None
+    scores: Tensor,
+    ranks: Tensor,
+    correlation: Tensor,
+    kendall: Tensor,
+    expanded: Tensor,
+    dim_x: int,
+    *,
+    tied: Tensor | None = None,
 ) -> Panel:
     """All candidates of one batch.
 
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
-    robust correlation; tied (B, D) marks columns by their ties, without it the candidates for discrete and mixed pairs
-    are masked.
+    robust correlation, expanded (B, 2D, 2D) the covariances of scores and squares, X's first; tied (B, D) marks columns
+    by their ties, without it the candidates for discrete and mixed pairs are masked.
     """
     batch, dim, num_points = scores.shape
     dim_y = dim - dim_x
@@ -255,6 +284,8 @@ def base_panel(
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
     discrete, discrete_masks = _discrete_candidates(scores, ranks, tied, dim_x)
 
+    expansions, expansion_masks = _expansion_candidates(scores, expanded, dim_x)
+
     debiasable = every if regular else ~every
     values = [
         torch.zeros_like(radial),
@@ -269,6 +300,7 @@ def base_panel(
         _information(radial.square()),
         ksg,
         *discrete,
+        *expansions,
     ]
     masks = [
         every,
@@ -283,6 +315,7 @@ def base_panel(
         every,
         every if dim <= KSG_MAX_DIM else ~every,
         *discrete_masks,
+        *expansion_masks,
     ]
     mask = torch.stack(masks, dim=-1)
     candidates = torch.where(mask, torch.stack(values, dim=-1).clamp(0, 100), 0.0)

@@ -20,10 +20,14 @@ __all__ = [
     "interpolate_quantiles",
     "level_grid",
     "pinball",
+    "precision_weight",
     "quantile_loss",
 ]
 
 OFFSET = 0.05  # nats: the compressed scale log(mi + OFFSET) is linear below it and logarithmic above
+
+_RELATIVE_FLOORS = 0.005, 1.0  # a label from a Monte Carlo mean is not better known than the lower
+_TYPICAL_FLOOR = 0.1
 
 
 def level_grid(num_levels: int) -> tuple[float, ...]:
@@ -87,3 +91,13 @@ def quantile_loss(compressed: Tensor, mi: Tensor, levels: Tensor, weight: Tensor
     if root_weight:
         loss = loss + root_weight * pinball(2 * (predicted / 2).exp(), 2 * (target / 2).exp(), levels)
     return (loss.mean(-1) * weight).mean()  # not over the kept weight: ranks must average to the whole batch's loss
+
+
+def precision_weight(relative_floor: Tensor, exponent: float) -> Tensor:
+    """What a data set counts for in the loss, 1 where the known floor of its error is a tenth of mi + OFFSET, (B,).
+
+    The loss grows with what cannot be known, so that small and high-dimensional data sets drown those that could be
+    read precisely; dividing by a power of the floor gives these their say. It depends on the data, not on the true MI,
+    and so leaves the quantiles that are best for each data set where they were.
+    """
+    return (relative_floor.clamp(*_RELATIVE_FLOORS) / _TYPICAL_FLOOR) ** -exponent

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +17,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-import mist
 from data_gen.additive_noise import UniformAdditiveNoise
 from data_gen.composition import Warped
 from data_gen.copulas import BivariateCopulas
@@ -28,12 +26,13 @@ from data_gen.normal_mixtures import NormalMixture
 from data_gen.stream import EVALUATION_SEED
 from data_gen.streams import Streams
 from data_gen.warps import Spiral
-from mist.errors import CheckpointError
 from mist.evaluation.baselines import gaussian_cca, ksg
+from mist.evaluation.command import command_parser, run_command
 from mist.evaluation.efficiency import likelihood_floor
 from mist.evaluation.metrics import interpolate
 from mist.evaluation.prediction import predict
 from mist.evaluation.suites import Dataset
+from mist.inference import Estimator
 
 __all__ = ["CURVES", "Curve", "main", "measure", "plot_curves"]
 
@@ -150,30 +149,16 @@ def _table(measurements: Sequence[Measurement]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and write the figure and a CSV; 0, or 2 for what cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m mist.evaluation.consistency", description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default="default")
+    parser = command_parser("mist.evaluation.consistency", __doc__)
     parser.add_argument("--samples", type=int, default=8, help="of each joint (default: 8)")
     parser.add_argument("--max-points", type=int, default=NUM_POINTS[-1])
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="PNG to write, with a CSV of the same name beside it")
-    arguments = parser.parse_args(argv)
+    return run_command(parser, argv, {"samples": 1, "max_points": NUM_POINTS[0]}, _measure)
+
+
+def _measure(estimator: Estimator, arguments: argparse.Namespace) -> None:
     num_points = [n for n in NUM_POINTS if n <= arguments.max_points]
-    if arguments.samples < 1 or not num_points:
-        print(
-            f"got --samples {arguments.samples} --max-points {arguments.max_points}, expected at least 1 and "
-            f"{NUM_POINTS[0]}",
-            file=sys.stderr,
-        )
-        return 2
-    try:
-        if arguments.out is not None and importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("matplotlib is missing: pip install 'mist-mi[plot]', or leave --out away")
-        estimator = mist.load(arguments.checkpoint)
-    except (CheckpointError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
     measurements = measure(estimator.network, arguments.samples, num_points, arguments.seed)
-    print(estimator.checkpoint.label)
     print(_table(measurements))
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -182,10 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             writer.writerow(["joint", "mi", "num_points", "mist", "ksg", "cca", "floor", "interval_width"])
             for m in measurements:
                 writer.writerow([m.joint, m.truth, m.num_points, *m.errors.values(), m.floor, m.interval_width])
-        trained_points = estimator.checkpoint.trained_range("num_points")[1]
+        trained_points = estimator.checkpoint.trained_points(1, 1)[1]
         plot_curves(measurements, arguments.out, estimator.checkpoint.label, trained_points)
         print(f"wrote {arguments.out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-import mist
 from data_gen.covariance import ENSEMBLES, draw_dispersion
 from data_gen.elliptical import Gaussian
 from data_gen.stream import EVALUATION_SEED
 from data_gen.streams import Streams
-from mist.errors import CheckpointError
+from mist.evaluation.command import command_parser, run_command
 from mist.evaluation.metrics import Array, interpolate, mean_and_standard_error
 from mist.evaluation.prediction import Records, evaluate_network
 from mist.evaluation.suites import Dataset
 from mist.evaluation.summary import DIM_BINS, Measured
+from mist.inference import Estimator
 
 __all__ = ["canonical_strength", "format_efficiency", "gaussian_suite", "likelihood_floor", "main"]
 
@@ -102,23 +102,14 @@ def format_efficiency(records: Records, floors: Array) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 0, or 2 for what cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m mist.evaluation.efficiency", description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default="default")
+    parser = command_parser("mist.evaluation.efficiency", __doc__)
     parser.add_argument("--num-datasets", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args(argv)
-    if arguments.num_datasets < 8:
-        print(f"got --num-datasets {arguments.num_datasets}, expected at least 8", file=sys.stderr)
-        return 2
-    try:
-        estimator = mist.load(arguments.checkpoint)
-    except CheckpointError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return run_command(parser, argv, {"num_datasets": 8}, _measure)
+
+
+def _measure(estimator: Estimator, arguments: argparse.Namespace) -> None:
     datasets, floors = gaussian_suite(arguments.num_datasets, arguments.seed)
-    print(estimator.checkpoint.label)
     print(format_efficiency(evaluate_network(estimator.network, datasets), floors))
-    return 0
 
 
 if __name__ == "__main__":

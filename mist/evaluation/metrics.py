@@ -20,6 +20,7 @@ __all__ = [
     "level_weights",
     "mean_and_standard_error",
     "pinball_loss",
+    "probability_integral_transform",
     "wilson_interval",
 ]
 
@@ -63,6 +64,29 @@ def interval_covers(levels: ArrayLike, quantiles: ArrayLike, truth: ArrayLike, p
     true = np.asarray(truth, dtype=np.float64)
     inside = ((low <= true) & (true <= high)).astype(np.float64)
     return np.where(np.isnan(low) | np.isnan(high), np.nan, inside)
+
+
+def probability_integral_transform(
+    levels: ArrayLike, quantiles: ArrayLike, truth: ArrayLike, generator: np.random.Generator
+) -> Array:
+    """Level at which each truth stands in its prediction, (R,): uniform on (0, 1) for calibrated ones. Dawid (1984).
+
+    Where the prediction has an atom, as at 0 nats, the level is drawn uniformly from those of the atom (Smith 1985);
+    truths beyond the first or last quantile get a uniform level beyond that of it.
+    """
+    grid = np.concatenate([[0.0], np.asarray(levels, dtype=np.float64), [1.0]])
+    table, true = np.asarray(quantiles, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    below, most = (table < true[:, None]).sum(-1), (table <= true[:, None]).sum(-1)  # of Q quantiles
+    rows, last = np.arange(len(table)), table.shape[1] - 1
+    low, high = table[rows, np.clip(below - 1, 0, last)], table[rows, np.clip(below, 0, last)]
+    share = np.where(high > low, (true - low) / np.where(high > low, high - low, 1.0), 0.0)
+    between = grid[below] + share * (grid[below + 1] - grid[below])
+    start = np.where(true <= 0, 0.0, grid[below + 1])  # nothing lies below 0 nats: its atom begins at level 0
+    uniform = generator.uniform(size=len(true))
+    atom = start + uniform * (grid[most] - start)
+    outside = grid[below] + uniform * (grid[below + 1] - grid[below])
+    beyond = (below == 0) | (below > last)
+    return np.where(most > below, atom, np.where(beyond, outside, between))
 
 
 def wilson_interval(successes: float, trials: int, z: float = _Z95) -> tuple[float, float]:

@@ -17,10 +17,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-import mist
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import EVALUATION_SEED
-from mist.errors import CheckpointError, MISTWarning
+from mist.errors import MISTWarning
+from mist.evaluation.command import command_parser, run_command
 from mist.evaluation.metrics import wilson_interval
 from mist.evaluation.suites import Dataset, bmi_40, core, held_out
 from mist.inference import Estimator
@@ -76,42 +76,31 @@ def _row(name: str, novelty: NDArray[np.float64], missed: NDArray[np.bool_], kno
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 0, or 2 for what cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mist.evaluation.novelty", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--checkpoint", default="default")
+    parser = command_parser("mist.evaluation.novelty", __doc__)
     parser.add_argument("--num-datasets", type=int, default=40, help="of each kind and n (default: 40)")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args(argv)
+    return run_command(parser, argv, {"num_datasets": 8}, _measure)
+
+
+def _measure(estimator: Estimator, arguments: argparse.Namespace) -> None:
     number, seed = arguments.num_datasets, arguments.seed
-    if number < 8:
-        print(f"got --num-datasets {number}, expected at least 8", file=sys.stderr)
-        return 2
-    try:
-        if importlib.util.find_spec("sklearn") is None:
-            raise ValueError("scikit-learn, whose tables are read, is missing: pip install 'mist-mi[demo]'")
-        estimator = mist.load(arguments.checkpoint)
-        law = MetaDistribution.from_dict(estimator.config["meta_distribution"])
-        law = replace(law, category_probability=0.0)  # their group marks are not columns of a table
-        usual = core(10 * number, seed + 1, law)
-        lines = [_row("training law", *alarms(estimator, usual))]
-        kinds = held_out(7 * 2 * number, seed, num_points=(1000, 5000))
-        for kind in dict.fromkeys(data.family for data in kinds):
-            for size in (1000, 5000):
-                chosen = [data for data in kinds if data.family == kind and len(data.x) == size]
-                lines.append(_row(f"{kind}, n = {size:,}", *alarms(estimator, chosen)))
-        lines.append(_row("BMI-40, n = 1,000", *alarms(estimator, bmi_40(40, seed, num_points=(1000,)))))
-        tables = real_tables(number, seed)
-        for table in dict.fromkeys(data.family for data in tables):
-            found = alarms(estimator, [data for data in tables if data.family == table])
-            lines.append(_row(f"real: {table}", *found, known=False))
-    except (CheckpointError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(estimator.checkpoint.label)
+    if importlib.util.find_spec("sklearn") is None:
+        raise ValueError("scikit-learn, whose tables are read, is missing: pip install 'mist-mi[demo]'")
+    law = MetaDistribution.from_dict(estimator.config["meta_distribution"])
+    law = replace(law, category_probability=0.0)  # their group marks are not columns of a table
+    usual = core(10 * number, seed + 1, law)
+    lines = [_row("training law", *alarms(estimator, usual))]
+    kinds = held_out(7 * 2 * number, seed, num_points=(1000, 5000))
+    for kind in dict.fromkeys(data.family for data in kinds):
+        for size in (1000, 5000):
+            chosen = [data for data in kinds if data.family == kind and len(data.x) == size]
+            lines.append(_row(f"{kind}, n = {size:,}", *alarms(estimator, chosen)))
+    lines.append(_row("BMI-40, n = 1,000", *alarms(estimator, bmi_40(40, seed, num_points=(1000,)))))
+    tables = real_tables(number, seed)
+    for table in dict.fromkeys(data.family for data in tables):
+        found = alarms(estimator, [data for data in tables if data.family == table])
+        lines.append(_row(f"real: {table}", *found, known=False))
     print(f"{'data sets of':<34}{'':>6}{'novelty':>10}{f'alarms (> {LIMIT:g})':>26}{'missed':>10}")
     print("\n".join(lines))
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, in
 from mist.features import extract_features
 from mist.network import MISTNetwork
 from mist.novelty import Novelty
-from mist.quantiles import OFFSET, expand, interpolate_levels, quantile_loss
+from mist.quantiles import OFFSET, expand, interpolate_levels, precision_weight, quantile_loss
 
 __all__ = ["CALIBRATION_SEED", "Recalibration", "check_num_datasets", "fit_calibration", "recalibrate"]
 
@@ -92,14 +92,23 @@ def _draw(network: MISTNetwork, meta: MetaDistribution, num_datasets: int, seed:
 
 
 def recalibrate(
-    network: MISTNetwork, meta: MetaDistribution, num_datasets: int, *, seed: int = 0, root_weight: float = 0.5
+    network: MISTNetwork,
+    meta: MetaDistribution,
+    num_datasets: int,
+    *,
+    seed: int = 0,
+    root_weight: float = 0.5,
+    precision_exponent: float = 0.0,
 ) -> Recalibration:
-    """Refit the spread's read-out in place and set `network.calibration` and `.novelty`, on fresh data sets.
+    """Refit the spread's read-out in place, by the loss of training, and set `network.calibration` and `.novelty`, on
+    fresh data sets.
 
     ValueError as `check_num_datasets` has it.
     """
     check_num_datasets(num_datasets, network.head.remainder.in_features)
     sample = _draw(network, meta, num_datasets, seed)
+    precision = precision_weight(sample.parts[2].squeeze(-1), precision_exponent)
+    sample = replace(sample, weight=sample.weight * precision)
     kept_aside = torch.arange(len(sample.mi)) // _BATCH % 3 == 2  # whole shapes
     fitted, rest = sample.select(~kept_aside), sample.select(kept_aside & (sample.weight > 0))
     as_trained = network.head.spread_out(*rest.parts[1:])

@@ -29,6 +29,7 @@ class OptimizationConfig:
     ema_decay: float = 0.998
     calibration_datasets: int = 0  # fresh ones to recalibrate on at the end, and to know novelty by; 0: neither
     root_weight: float = 0.5  # weight of the pinball loss on the square-root scale beside the logarithmic one
+    precision_exponent: float = 0.0  # data sets weigh as their relative floor of the error to minus this power
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
         optimization.calibration_datasets,
         seed=config.seed,
         root_weight=optimization.root_weight,
+        precision_exponent=optimization.precision_exponent,
     )
     print(f"recalibrated on {optimization.calibration_datasets:,} data sets: {found}")
     return str(found)

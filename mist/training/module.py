@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mist.features import Features, extract_features
 from mist.network import MISTNetwork, NetworkConfig
-from mist.quantiles import expand, interpolate_levels, pinball, quantile_loss
+from mist.quantiles import expand, interpolate_levels, pinball, precision_weight, quantile_loss
 from mist.training.config import OptimizationConfig
 
 __all__ = ["EstimatorModule", "learning_rate_factor"]
@@ -46,12 +46,14 @@ class EstimatorModule(LightningModule):
         start = time.perf_counter()
         features = self._features(batch)
         self._in_features += time.perf_counter() - start
-        compressed = self.network.forward_features(features)
+        _, centre, relative, *spread = self.network.head_parts(features)
+        compressed = self.network.head.spread_out(centre, relative, *spread)
+        precision = precision_weight(relative.detach().squeeze(-1).float(), self.optimization.precision_exponent)
         loss = quantile_loss(
             compressed.float(),
             batch["mi"].float(),
             self.network.levels,
-            batch["weight"],
+            batch["weight"] * precision,
             self.optimization.root_weight,
         )
         self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=len(batch["mi"]))

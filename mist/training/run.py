@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from data_gen.shards import ShardedBatches
 from mist.checkpoint import find_checkpoint, load_checkpoint
-from mist.network import NetworkConfig
+from mist.network import MISTNetwork, NetworkConfig
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
 from mist.training.export import calibrate, evaluation_table, export
@@ -24,6 +24,8 @@ from mist.training.hardware import Hardware, detect
 from mist.training.module import EstimatorModule
 
 __all__ = ["build_logger", "build_trainer", "train"]
+
+_NEW_CANDIDATE = -2.0  # logit, of several candidates about 0
 
 
 def build_logger(values: Mapping[str, Any], output_dir: Path) -> Logger | bool:
@@ -95,6 +97,20 @@ def _same_weights(parent: NetworkConfig, child: NetworkConfig) -> bool:
     return dataclasses.replace(parent, features=features) == child
 
 
+def _start_from(network: MISTNetwork, init_from: str) -> None:
+    """Take the weights of a checkpoint, without its calibration, which belongs to its law."""
+    parent = load_checkpoint(find_checkpoint(init_from)).network
+    if not _same_weights(parent.config, network.config):
+        raise ValueError(
+            f"got init_from={init_from} with network {parent.config}, expected {network.config}; "
+            "choose the model= of the parent"
+        )
+    parent.novelty = None
+    network.load_state_dict(parent.state_dict())
+    with torch.no_grad():  # a candidate newer than the weights starts where training can find it
+        network.head.weights.bias.clamp_(min=_NEW_CANDIDATE)
+
+
 def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     """Run the whole of it; returns the exported checkpoint folder on the first process, None on the others."""
     hardware = detect(config.trainer.accelerator, config.trainer.processes, config.trainer.precision)
@@ -119,14 +135,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
     module.network.initialise(torch.Generator().manual_seed(config.seed))
     if config.init_from is not None:
-        parent = load_checkpoint(find_checkpoint(config.init_from))
-        if not _same_weights(parent.network.config, config.model):
-            raise ValueError(
-                f"got init_from={config.init_from} with network {parent.network.config}, expected {config.model}; "
-                "choose the model= of the parent"
-            )
-        parent.network.novelty = None  # of the parent's law
-        module.network.load_state_dict(parent.network.state_dict())
+        _start_from(module.network, config.init_from)
     trainer = build_trainer(config, build_logger(logger, output), hardware)
     trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=True)
     if not trainer.is_global_zero:

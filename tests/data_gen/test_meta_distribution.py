@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -213,6 +214,21 @@ def test_few_dims_come_as_often_as_asked():
     assert set(counts) == {1, 2, 3} and counts[1] / (2 * len(few)) == pytest.approx(0.5, abs=0.05)  # log 2 / log 4
     assert all(dim_x == dim_y for dim_x, dim_y in ((s.dim_x, s.dim_y) for s in shapes) if dim_x >= 8)
     assert meta.ranges["dim_x"] == [1, 16]
+
+
+def test_n_is_stretched_at_few_dims_alone():
+    law = MetaDistribution(dims=(8, 16), max_dim=16, few_dims_probability=0.5)
+    further = replace(law, few_dims_max_num_points=50_000)
+    drawn = [[meta.draw_shapes(structure_generator(0, k))[0] for k in range(1000)] for meta in (law, further)]
+    few = [(a.num_points, b.num_points) for a, b in zip(*drawn) if max(b.dim_x, b.dim_y) <= 3]
+    more = [b.num_points for b in drawn[1] if max(b.dim_x, b.dim_y) > 3]
+    assert max(more) <= 4000 < 30_000 < max(n for _, n in few) <= 50_000
+    stretched = np.array([(a, b) for a, b in few if a != b], dtype=float)
+    power = math.log(5000) / math.log(400)  # of n / 10
+    np.testing.assert_allclose(stretched[:, 1], 10 * (stretched[:, 0] / 10) ** power, atol=0.5 + 1e-6)
+    assert "few_dims" not in law.ranges
+    assert further.ranges["few_dims"] == [1, 3] and further.ranges["num_points_few_dims"] == [10, 50_000]
+    assert further.ranges["num_points"] == [10, 4000]
 
 
 def test_round_trip_through_json():

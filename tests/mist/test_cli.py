@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mist
+from mist.checkpoint import save_checkpoint
 from mist.cli import main, read_table
+from mist.network import MISTNetwork
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
@@ -122,6 +125,15 @@ def test_info(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["info", str(tiny_checkpoint), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tiny_checkpoint / "config.json").read_text())
     assert main(["info", "no-such"]) == 2
+
+
+def test_info_tells_where_n_went_further(
+    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranges = {**tiny_arguments["trained_ranges"], "few_dims": [1, 2], "num_points_few_dims": [10, 800]}
+    folder = save_checkpoint(tmp_path / "few", tiny_network, **{**tiny_arguments, "trained_ranges": ranges})
+    assert main(["info", str(folder)]) == 0
+    assert "10 to 500, to 800 at up to 2 dims a side" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [[], ["estimate"], ["info"], ["benchmark"]])

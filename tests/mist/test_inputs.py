@@ -191,11 +191,11 @@ def test_rare_levels_are_pooled() -> None:
 
 def test_max_points_is_a_fixed_choice_of_points() -> None:
     x, y = np.arange(1000.0), -np.arange(1000.0)
-    data = prepare(x, y, max_points=100)
+    data = prepare(x, y, max_points=lambda *_: 100)
     assert data.warnings == ("100 of 1000 points were used: the checkpoint was not trained on more",)
     assert len(np.unique(data.x.values)) == 100
     np.testing.assert_array_equal(data.x.values, -data.y.values)
-    np.testing.assert_array_equal(data.x.values, prepare(x, y, max_points=100).x.values)
+    np.testing.assert_array_equal(data.x.values, prepare(x, y, max_points=lambda *_: 100).x.values)
     assert 300 < data.x.values.mean() < 700
 
 
@@ -220,5 +220,5 @@ def test_the_points_chosen_do_not_depend_on_their_order() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(300, 2)), generator.normal(size=300)
     order = generator.permutation(300)
-    first, second = prepare(x, y, max_points=100), prepare(x[order], y[order], max_points=100)
+    first, second = prepare(x, y, max_points=lambda *_: 100), prepare(x[order], y[order], max_points=lambda *_: 100)
     np.testing.assert_array_equal(np.sort(first.y.values[:, 0]), np.sort(second.y.values[:, 0]))

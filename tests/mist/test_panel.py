@@ -30,13 +30,21 @@ def paired(num_datasets: int, num_points: int, dim: int, rho: float, df: float =
     return sample
 
 
+def expanded_covariance(scores: Tensor, dim_x: int) -> Tensor:
+    """Of scores and their squares, X's first, (B, D, N) -> (B, 2D, 2D)."""
+    sides = [part for side in (scores[:, :dim_x], scores[:, dim_x:]) for part in (side, side**2 - 1)]
+    functions = torch.cat(sides, dim=1)
+    return functions @ functions.mT / scores.shape[-1]
+
+
 def panel_of(sample: Tensor, dim_x: int) -> Panel:
     """The panel of (B, D, N) data, all pairs of points in the Kendall correlation."""
     ranks = double_ranks(sample)
     scores = gaussian_scores(ranks)
     correlation = scores @ scores.mT / scores.shape[-1]
     order = torch.arange(sample.shape[-1]).expand(len(sample), -1)
-    return base_panel(scores, ranks, correlation, kendall_correlation(scores, order, 40), dim_x)
+    kendall = kendall_correlation(scores, order, 40)
+    return base_panel(scores, ranks, correlation, kendall, expanded_covariance(scores, dim_x), dim_x)
 
 
 def candidate(panel: Panel, name: str) -> Tensor:
@@ -172,9 +180,11 @@ class TestMask:
             "kendall_debiased",
             "student_t_debiased",
             "gaussian_plus_excess_debiased",
+            "squares_debiased",
+            "turns_debiased",
         }
 
-    @pytest.mark.parametrize(("num_points", "dim"), [(30, 1), (30, KSG_MAX_DIM // 2), (60, 10)])
+    @pytest.mark.parametrize(("num_points", "dim"), [(30, 1), (30, KSG_MAX_DIM // 2), (62, 10)])
     def test_enough_points(self, num_points: int, dim: int) -> None:
         defined = self.defined(num_points, dim)
         assert all(there for name, there in defined.items() if name not in {"ksg", *DISCRETE})

@@ -17,6 +17,7 @@ from mist.quantiles import (
     interpolate_quantiles,
     level_grid,
     pinball,
+    precision_weight,
     quantile_loss,
 )
 
@@ -119,3 +120,21 @@ class TestQuantileLoss:
         kept = quantile_loss(predicted[[0, 2]], mi[[0, 2]], self.levels, torch.ones(2), 0.5)
         torch.testing.assert_close(found, kept * 2 / 3)  # a mean over the whole batch, as ranks must average to
         assert quantile_loss(predicted, mi, self.levels, torch.zeros(3), 0.5) == 0
+
+
+class TestPrecisionWeight:
+    def test_is_a_power_of_the_relative_floor_within_bounds(self) -> None:
+        floors = torch.tensor([1e-9, 0.005, 0.1, 0.4, 1.0, 7.0])
+        expected = torch.tensor([20**0.5, 20**0.5, 1.0, 0.5, 0.1**0.5, 0.1**0.5])
+        torch.testing.assert_close(precision_weight(floors, 0.5), expected)
+        assert (precision_weight(floors, 0.0) == 1).all()
+
+    def test_leaves_the_best_quantiles_of_each_floor_where_they_are(self) -> None:
+        levels = torch.tensor(LEVELS)
+        normal = stats.norm(0.3, 0.1)
+        mi = expand(torch.from_numpy(normal.ppf((np.arange(4000) + 0.5) / 4000)))
+        best = torch.from_numpy(normal.ppf(LEVELS))
+        predicted = best.clone().requires_grad_()
+        weight = precision_weight(torch.full((4000,), 0.01), 0.5)
+        quantile_loss(predicted.expand(4000, -1), mi, levels, weight, 0.0).backward()
+        assert predicted.grad is not None and float(predicted.grad.abs().max()) < 1e-3

@@ -56,7 +56,7 @@ def test_command(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert len(rows) == 2 * len(CURVES) and {row["num_points"] for row in rows} == {"30", "100"}
     assert (tmp_path / "curves" / "error.png").stat().st_size > 20_000
     assert main(["--max-points", "10"]) == 2
-    assert "expected at least 1 and 30" in capsys.readouterr().err
+    assert "got --max-points 10, expected at least 30" in capsys.readouterr().err
     assert main(["--checkpoint", "gone"]) == 2
 
 

@@ -14,6 +14,7 @@ from mist.evaluation.metrics import (
     level_weights,
     mean_and_standard_error,
     pinball_loss,
+    probability_integral_transform,
     wilson_interval,
 )
 
@@ -91,3 +92,33 @@ def test_mean_and_standard_error_skip_what_is_undefined():
     assert error == pytest.approx(stats.sem([1.0, 2.0, 4.0]))
     assert mean_and_standard_error([math.nan])[2] == 0
     assert math.isnan(mean_and_standard_error([3.0])[1])
+
+
+class TestProbabilityIntegralTransform:
+    def test_is_uniform_where_predictions_are_right(self) -> None:
+        generator = np.random.default_rng(0)
+        levels = (np.arange(50) + 0.5) / 50
+        centre = generator.normal(size=20_000)
+        truth = centre + generator.normal(size=20_000)
+        quantiles = centre[:, None] + stats.norm.ppf(levels)
+        found = probability_integral_transform(levels, quantiles, truth, generator)
+        assert stats.kstest(found, "uniform").pvalue > 0.01
+        np.testing.assert_allclose(found[5:9], stats.norm.cdf(truth - centre)[5:9], atol=0.02)
+
+    def test_is_uniform_at_an_atom(self) -> None:
+        generator = np.random.default_rng(1)
+        levels = (np.arange(500) + 0.5) / 500  # the atom ends between two levels
+        quantiles = np.maximum(0, np.tile(stats.norm.ppf(levels), (20_000, 1)))
+        truth = np.maximum(0, generator.normal(size=20_000))
+        found = probability_integral_transform(levels, quantiles, truth, generator)
+        assert stats.kstest(found, "uniform").pvalue > 0.01
+        assert found[truth == 0].max() < 0.5 < found[truth > 0].min() + 0.03
+
+    def test_beyond_the_grid(self) -> None:
+        levels, quantiles = np.array([0.25, 0.75]), np.array([[0.4, 0.6]] * 400)
+        generator = np.random.default_rng(2)
+        for truth, low, high in ((0.1, 0.0, 0.25), (0.0, 0.0, 0.25), (9.0, 0.75, 1.0)):
+            found = probability_integral_transform(levels, quantiles, np.full(400, truth), generator)
+            assert low <= found.min() < low + 0.01 and high - 0.01 < found.max() <= high
+        inside = probability_integral_transform(levels, quantiles, np.full(400, 0.45), generator)
+        np.testing.assert_allclose(inside, 0.375)

@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.shards import Plan, make_shards
+from mist.checkpoint import load_checkpoint, save_checkpoint
 from mist.features import FeatureConfig
-from mist.network import NetworkConfig
+from mist.network import MISTNetwork, NetworkConfig
 from mist.training.config import OptimizationConfig, TrainerConfig, TrainingConfig, ValidationConfig
-from mist.training.run import _same_weights, build_logger, train
+from mist.training.run import _same_weights, _start_from, build_logger, train
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
@@ -105,6 +106,19 @@ def test_marking_ties_keeps_the_weights_of_a_parent_without() -> None:
     assert _same_weights(config, NetworkConfig(trunk_width=64, features=FeatureConfig(ties=True)))
     assert not _same_weights(config, NetworkConfig(trunk_width=64, features=FeatureConfig(num_shifts=3)))
     assert not _same_weights(config, NetworkConfig(trunk_width=32))
+
+
+def test_init_from_wakes_candidates_that_the_parent_did_not_know(
+    tiny_checkpoint: Path, tiny_arguments: dict[str, Any]
+) -> None:
+    parent = load_checkpoint(tiny_checkpoint).network
+    with torch.random.fork_rng(devices=[]):
+        network = MISTNetwork(parent.config)
+    parent.head.weights.bias[-1] = -30.0
+    save_checkpoint(tiny_checkpoint, parent, **tiny_arguments)
+    _start_from(network, str(tiny_checkpoint))
+    bias = network.head.weights.bias.detach()
+    assert float(bias[-1]) == -2 and torch.equal(bias[:-1], parent.head.weights.bias[:-1])
 
 
 def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:

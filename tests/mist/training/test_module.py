@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import generate_batch
 from mist.network import NetworkConfig
+from mist.quantiles import precision_weight
 from mist.training.config import OptimizationConfig
 from mist.training.module import EstimatorModule, learning_rate_factor
 
@@ -102,6 +104,18 @@ def test_data_sets_of_no_weight_add_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     made["weight"] = torch.tensor([0.0, 1.0] * 8)
     kept = {**made, **{key: made[key][1::2] for key in ("x", "y", "mi", "weight")}}
     torch.testing.assert_close(module.training_step(made, 0), module.training_step(kept, 0) / 2)
+
+
+def test_the_loss_weighs_by_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, made = build(monkeypatch), batch(0)
+    with torch.no_grad():
+        relative = module.network.head_parts(module._features(made))[2].squeeze(-1)
+    plain = module.training_step(made, 0)
+    module.optimization = replace(module.optimization, precision_exponent=0.5)
+    weighted = module.training_step(made, 0)
+    made["weight"] = made["weight"] / precision_weight(relative, 0.5)
+    torch.testing.assert_close(module.training_step(made, 0), plain)
+    assert abs(float(weighted - plain)) > 1e-3
 
 
 def test_a_few_steps_lower_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:

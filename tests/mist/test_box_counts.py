@@ -1,0 +1,28 @@
+"""Counting in boxes against all pairs."""
+
+import pytest
+import torch
+
+from mist.box_counts import count_within
+
+
+def brute_force(side: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+    distance = (side[..., :, None] - side[..., None, :]).abs().amax(1)  # (B, N, N)
+    return (distance <= radius.unsqueeze(-1)).sum(-1)
+
+
+@pytest.mark.parametrize(
+    "num_points", [1, 2, 7, 8, 9, 64, 300]
+)  # around powers of two, where a bound needs one bit more
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("levels", [None, 4])
+def test_counts_equal_all_pairs(num_points: int, dim: int, levels: int | None) -> None:
+    generator = torch.Generator().manual_seed(num_points)
+    side = torch.randn(3, dim, num_points, generator=generator, dtype=torch.float64)
+    if levels:
+        side = (side * levels).round() / levels  # ties, and neighbours at exactly the radius
+    radius = torch.rand(3, num_points, generator=generator, dtype=torch.float64)
+    if levels:
+        radius = (radius * levels).round() / levels
+    radius[:, 0] = 10  # everything
+    assert torch.equal(count_within(side, radius), brute_force(side, radius))

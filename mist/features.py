@@ -16,7 +16,14 @@ from mist.panel import CANDIDATES, DF_GRID, Panel, base_panel
 from mist.relations import covariances, hermite, kendall_correlation, relation_features
 from mist.scores import canonical_order, double_ranks, gaussian_scores
 
-__all__ = ["FeatureConfig", "Features", "extract_features", "global_width", "point_width"]
+__all__ = [
+    "FeatureConfig",
+    "Features",
+    "extract_features",
+    "features_of_ranks",
+    "global_width",
+    "point_width",
+]
 
 _SPECTRUM_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _CANONICAL_RIDGES = (0.02, 0.2)
@@ -130,14 +137,28 @@ def extract_features(
     """Features of B data sets, x (B, N, Dx) and y (B, N, Dy); groups (Dx,) and (Dy,) mark indicator columns of one
     unordered variable by a common positive number, 0 elsewhere."""
     with torch.autocast(device_type=x.device.type, enabled=False), torch.no_grad():
-        return _extract(x, y, config, groups_x, groups_y)
+        ranks = double_ranks(torch.cat([x.mT, y.mT.to(x.dtype)], dim=-2).contiguous())
+    return features_of_ranks(ranks, x.shape[2], config, groups_x, groups_y)
 
 
-def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | None, groups_y: Tensor | None) -> Features:
-    num_points, dim_x, dim_y = x.shape[1], x.shape[2], y.shape[2]
-    dim = dim_x + dim_y
-    device = x.device
-    ranks = double_ranks(torch.cat([x.mT, y.mT.to(x.dtype)], dim=-2).contiguous())  # (B, D, N)
+def features_of_ranks(
+    ranks: Tensor,
+    dim_x: int,
+    config: FeatureConfig,
+    groups_x: Tensor | None = None,
+    groups_y: Tensor | None = None,
+) -> Features:
+    """`extract_features` from the double ranks of every coordinate, X's first, (B, D, N) int64."""
+    with torch.autocast(device_type=ranks.device.type, enabled=False), torch.no_grad():
+        return _extract(ranks, dim_x, config, groups_x, groups_y)
+
+
+def _extract(
+    ranks: Tensor, dim_x: int, config: FeatureConfig, groups_x: Tensor | None, groups_y: Tensor | None
+) -> Features:
+    batch, dim, num_points = ranks.shape
+    dim_y = dim - dim_x
+    device = ranks.device
     scores = gaussian_scores(ranks)
     polynomials, scale_second, scale_third = hermite(scores)  # (B, 3D, N) float64
     moments = covariances(polynomials, scale_second, scale_third)
@@ -191,7 +212,7 @@ def _extract(x: Tensor, y: Tensor, config: FeatureConfig, groups_x: Tensor | Non
         ],
         dtype=torch.float64,
         device=device,
-    ).expand(x.shape[0], -1)
+    ).expand(batch, -1)
     maxima = _symmetric(_row_maxima(xy), _row_maxima(xy.mT))
     summary = torch.cat(
         [

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -18,10 +18,13 @@ from torch import Tensor
 
 from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from mist.errors import InputError, MISTError, MISTWarning, TrainedRangeError
+from mist.independence import IndependenceTest, permutation_test
 from mist.inputs import Discrete, NanPolicy, Prepared, Side, prepare
 from mist.network import MISTNetwork
 from mist.novelty import LIMIT
 from mist.result import MIEstimate, Units, check_units
+from mist.screening import PairwiseMI, RelevanceMI, screen, screening_warnings
+from mist.tables import Columns, TableNanPolicy, check_lengths, make_variables, read_groups
 
 __all__ = ["Estimator", "OnLimit", "estimate", "load"]
 
@@ -160,6 +163,107 @@ class Estimator:
         _emit(f"data set {index}: {message}" for index, result in enumerate(ordered) for message in result.warnings)
         return ordered
 
+    def pairwise(
+        self,
+        table: Any,
+        columns: Columns = None,
+        *,
+        units: Units = "nats",
+        level: float = 0.9,
+        nan_policy: TableNanPolicy = "raise",
+        discrete: Discrete = None,
+        progress: bool = False,
+    ) -> PairwiseMI:
+        """MI between all pairs of a table's columns, (n, d): arrays, data frames and lists as in `estimate`.
+
+        columns: those to take, by name or index, or groups of them {"name": [columns], ...} that stand together on one
+            side; None for each column of the table.
+        level: probability of the intervals.
+        nan_policy: "raise", "omit" to drop points with any missing value, "pairwise" to drop them pair by pair.
+        discrete: the columns that are unordered categories: True for all, or their indices or names.
+        progress: count on standard error.
+        Each column is ranked once; pairs are shared out to torch's threads. Raises an `InputError` subclass.
+        """
+        groups = read_groups(table, columns, discrete, "table", "discrete")
+        variables = make_variables(list(groups.items()), nan_policy, self.network.config.features.ties)
+        if len(variables) < 2:
+            raise InputError(f"got {len(variables)} variable, expected two or more: pairs need them")
+        first, second = np.triu_indices(len(variables), 1)
+        pairs = [(variables[i], variables[j]) for i, j in zip(first, second)]
+        found = screen(self, pairs, units=units, level=level, progress=progress)
+        result = PairwiseMI(
+            names=tuple(variable.name for variable in variables),
+            mi=_symmetric(found.mi, len(variables)),
+            low=_symmetric(found.low, len(variables)),
+            high=_symmetric(found.high, len(variables)),
+            n=_symmetric(found.n, len(variables), 0).astype(np.int64),
+            level=level,
+            units=units,
+            checkpoint=self.checkpoint.label,
+            warnings=screening_warnings(self, pairs, found),
+        )
+        _emit(result.warnings)
+        return result
+
+    def relevance(
+        self,
+        x: Any,
+        y: Any,
+        columns: Columns = None,
+        *,
+        units: Units = "nats",
+        level: float = 0.9,
+        nan_policy: TableNanPolicy = "raise",
+        discrete_x: Discrete = None,
+        discrete_y: Discrete = None,
+        progress: bool = False,
+    ) -> RelevanceMI:
+        """MI of each column of x, (n, d), with the target y, (n,) or (n, k), whose columns stand together.
+
+        Arguments as in `pairwise`. Raises an `InputError` subclass.
+        """
+        groups = list(read_groups(x, columns, discrete_x, "x", "discrete_x").items())
+        given = read_groups(y, None, discrete_y, "y", "discrete_y")
+        whole = [column for members in given.values() for column in members]
+        check_lengths(groups[0][1], whole, ("x", "y"))
+        name = next(iter(given)) if len(given) == 1 and not next(iter(given)).isdecimal() else "y"
+        ties = self.network.config.features.ties
+        *variables, target = make_variables([*groups, (name, whole)], nan_policy, ties)
+        pairs = [(variable, target) for variable in variables]
+        found = screen(self, pairs, units=units, level=level, progress=progress)
+        result = RelevanceMI(
+            names=tuple(variable.name for variable in variables),
+            **{name: getattr(found, name) for name in ("mi", "low", "high", "n")},
+            level=level,
+            units=units,
+            checkpoint=self.checkpoint.label,
+            warnings=screening_warnings(self, pairs, found),
+            target=target.name,
+        )
+        _emit(result.warnings)
+        return result
+
+    def independence_test(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        num_permutations: int = 199,
+        random_state: int | None = 0,
+        units: Units = "nats",
+        nan_policy: NanPolicy = "raise",
+        discrete_x: Discrete = None,
+        discrete_y: Discrete = None,
+    ) -> IndependenceTest:
+        """Permutation test of independence: how often shuffled pairs look as dependent as the true ones.
+
+        The p-value is exact at any n and for any data, as far as its points are independent of one another: uniform on
+        {1/(P+1), ..., 1} under independence, P permutations. random_state: seed of the permutations, None for others
+        each time. Other arguments as in `estimate`. Raises an `InputError` subclass.
+        """
+        prepared = self._prepare(x, y, units, nan_policy, "warn", discrete_x, discrete_y)
+        return permutation_test(self, prepared, num_permutations, random_state, units)
+
     def _prepare(
         self,
         x: Any,
@@ -185,7 +289,7 @@ class Estimator:
         )
         if data.is_degenerate:
             return data
-        outside = list(self._outside_trained_ranges(data))
+        outside = self.outside_trained_ranges(data.num_points, data.x.values.shape[1], data.y.values.shape[1])
         if outside and on_limit == "raise":
             raise TrainedRangeError(f"{'; '.join(outside)}; pass on_limit='warn' to have an estimate all the same")
         if data.has_categories and not self.checkpoint.trained_on_categories:
@@ -197,19 +301,19 @@ class Estimator:
     def _most_points(self, dim_x: int, dim_y: int) -> int:
         return int(self.checkpoint.trained_points(dim_x, dim_y)[1])
 
-    def _outside_trained_ranges(self, data: Prepared) -> Iterator[str]:
-        dim_x, dim_y = data.x.values.shape[1], data.y.values.shape[1]
+    def outside_trained_ranges(self, num_points: int, dim_x: int, dim_y: int) -> list[str]:
+        """What of n and the dims lies outside the ranges that the checkpoint was trained on, a sentence each."""
         quantities = {
-            "n": (data.num_points, self.checkpoint.trained_points(dim_x, dim_y)),
+            "n": (num_points, self.checkpoint.trained_points(dim_x, dim_y)),
             "dim_x": (dim_x, self.checkpoint.trained_range("dim_x")),
             "dim_y": (dim_y, self.checkpoint.trained_range("dim_y")),
         }
-        for name, (got, (low, high)) in quantities.items():
-            if not low <= got <= high:
-                yield (
-                    f"{name}={got} is outside the range that checkpoint {self.checkpoint.label} was trained on: "
-                    f"expected {low:g} to {high:g}"
-                )
+        return [
+            f"{name}={got} is outside the range that checkpoint {self.checkpoint.label} was trained on: "
+            f"expected {low:g} to {high:g}"
+            for name, (got, (low, high)) in quantities.items()
+            if not low <= got <= high
+        ]
 
     def _predict(self, batch: list[Prepared], units: Units) -> list[MIEstimate]:
         """Estimates of data sets of one shape."""
@@ -261,6 +365,14 @@ class Estimator:
     def _groups(self, side: Side) -> Tensor | None:
         """Marks of the indicator columns (columns,), None where there is no category."""
         return torch.tensor(side.groups, device=self.device) if any(side.groups) else None
+
+
+def _symmetric(values: NDArray[Any], size: int, diagonal: float = np.nan) -> NDArray[np.float64]:
+    """(size, size) from its upper triangle, row by row."""
+    table = np.full((size, size), diagonal)
+    first, second = np.triu_indices(size, 1)
+    table[first, second] = table[second, first] = values
+    return table
 
 
 def _device(device: str | torch.device) -> torch.device:

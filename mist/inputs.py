@@ -24,7 +24,18 @@ from mist.errors import (
 )
 from mist.scores import canonical_order, double_ranks
 
-__all__ = ["MIN_POINTS", "Discrete", "NanPolicy", "Prepared", "Side", "prepare"]
+__all__ = [
+    "MIN_POINTS",
+    "Column",
+    "Discrete",
+    "NanPolicy",
+    "Prepared",
+    "Side",
+    "check_finite",
+    "prepare",
+    "side_of",
+    "to_columns",
+]
 
 MIN_POINTS = 4
 
@@ -65,7 +76,7 @@ class Prepared:
 
 
 @dataclass(eq=False)
-class _Column:
+class Column:
     """A column on its way: `values` are numbers, or the codes of an unordered category."""
 
     name: str
@@ -95,7 +106,7 @@ def prepare(
     """
     if nan_policy not in ("raise", "omit"):
         raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
-    x_columns, y_columns = _columns(x, "x", discrete_x), _columns(y, "y", discrete_y)
+    (x_columns, _), (y_columns, _) = to_columns(x, "x", discrete_x), to_columns(y, "y", discrete_y)
     num_x, num_y = len(x_columns[0].values), len(y_columns[0].values)
     if num_x != num_y:
         raise LengthMismatchError(
@@ -118,21 +129,23 @@ def prepare(
             column.values = column.values[chosen]
         warnings.append(f"{most} of {num_points} points were used: the checkpoint was not trained on more")
     return Prepared(
-        x=_side(x_columns, x_columns + y_columns, warnings, ties_known),
-        y=_side(y_columns, y_columns + x_columns, warnings, ties_known),
+        x=side_of(x_columns, x_columns + y_columns, warnings, ties_known),
+        y=side_of(y_columns, y_columns + x_columns, warnings, ties_known),
         warnings=tuple(warnings),
     )
 
 
-def _representative(columns: list[_Column]) -> NDArray[np.int64]:
+def _representative(columns: list[Column]) -> NDArray[np.int64]:
     """An order of the points that depends on the data set only, so that a choice of the first is one of no order."""
     ranks = double_ranks(torch.from_numpy(np.stack([column.values for column in columns])[None]))
     return canonical_order(ranks)[0].numpy()
 
 
-def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str], ties_known: bool) -> Side:
-    """Drop constant columns, encode categories, and note what makes a column hard to read."""
-    side = columns[0].name.split(" ")[0]
+def side_of(
+    columns: list[Column], all_columns: list[Column], warnings: list[str], ties_known: bool, side: str | None = None
+) -> Side:
+    """Drop constant columns, encode categories, and note what makes a column hard to read; `side` names it there."""
+    side = side or columns[0].name.split(" ")[0]
     constant = [c for c in columns if c.values.min() == c.values.max()]
     if len(constant) == len(columns):
         warnings.append(f"{side} is constant: it carries no information and MI is 0")
@@ -167,17 +180,10 @@ def _side(columns: list[_Column], all_columns: list[_Column], warnings: list[str
 
 
 def _without_missing(
-    x: list[_Column], y: list[_Column], nan_policy: NanPolicy, warnings: list[str]
-) -> tuple[list[_Column], list[_Column]]:
-    missing = np.zeros(len(x[0].values), dtype=bool)
-    for column in x + y:
-        if np.isinf(column.values).any():
-            count, first = int(np.isinf(column.values).sum()), int(np.isinf(column.values).argmax())
-            raise NonFiniteError(
-                f"{column.name} has {count} infinite value(s), the first in row {first}: expected finite numbers; "
-                "remove those points, or put a large finite number in their place (only ranks matter)"
-            )
-        missing |= np.isnan(column.values)
+    x: list[Column], y: list[Column], nan_policy: NanPolicy, warnings: list[str]
+) -> tuple[list[Column], list[Column]]:
+    check_finite(x + y)
+    missing = np.isnan(np.stack([column.values for column in x + y])).any(0)
     if not missing.any():
         return x, y
     if nan_policy == "raise":
@@ -193,17 +199,34 @@ def _without_missing(
     return x, y
 
 
-def _columns(data: Any, side: str, discrete: Discrete) -> list[_Column]:
-    """Columns of one side as float64, categories as codes."""
+def check_finite(columns: Sequence[Column]) -> None:
+    """Raise `NonFiniteError` for an infinite value; NaN is a missing one."""
+    for column in columns:
+        if np.isinf(column.values).any():
+            count, first = int(np.isinf(column.values).sum()), int(np.isinf(column.values).argmax())
+            raise NonFiniteError(
+                f"{column.name} has {count} infinite value(s), the first in row {first}: expected finite numbers; "
+                "remove those points, or put a large finite number in their place (only ranks matter)"
+            )
+
+
+def to_columns(
+    data: Any, side: str, discrete: Discrete, option: str | None = None
+) -> tuple[list[Column], list[int | str]]:
+    """Columns of one side as float64, categories as codes, and their names (indices where they have none).
+
+    Messages call the side by `side` and the argument that declares categories by `option` ("discrete_" and the side).
+    """
+    option = option or f"discrete_{side}"
     raw, names = _raw_columns(data, side)
-    declared = _declared_categories(discrete, names, side)
+    declared = _declared_categories(discrete, names, option)
     columns = []
     for index, (values, name) in enumerate(zip(raw, names)):
         shown = f"{side} column {name!r}" if isinstance(name, str) else f"{side} column {name}"
         is_category = index in declared
-        numbers = category_codes(values) if is_category else _numbers(values, shown, index, side)
-        columns.append(_Column(shown, numbers, is_category))
-    return columns
+        numbers = category_codes(values) if is_category else _numbers(values, shown, index, option)
+        columns.append(Column(shown, numbers, is_category))
+    return columns, names
 
 
 def _raw_columns(data: Any, side: str) -> tuple[list[NDArray[Any]], list[int | str]]:
@@ -254,7 +277,7 @@ def _array(data: Any, side: str) -> NDArray[Any]:
     return array
 
 
-def _declared_categories(discrete: Discrete, names: list[int | str], side: str) -> set[int]:
+def _declared_categories(discrete: Discrete, names: list[int | str], option: str) -> set[int]:
     """Indices of the columns declared as unordered categories."""
     if discrete is None or isinstance(discrete, bool | np.bool_):
         return set(range(len(names))) if discrete else set()
@@ -267,16 +290,16 @@ def _declared_categories(discrete: Discrete, names: list[int | str], side: str) 
             indices.add(int(choice))
         else:
             raise InputError(
-                f"discrete_{side} names {choice!r}: expected True, or indices from 0 to {len(names) - 1}"
+                f"{option} names {choice!r}: expected True, or indices from 0 to {len(names) - 1}"
                 + (f", or names among {names}" if isinstance(names[0], str) else "")
             )
     return indices
 
 
-def _numbers(values: NDArray[Any], shown: str, index: int, side: str) -> NDArray[np.float64]:
+def _numbers(values: NDArray[Any], shown: str, index: int, option: str) -> NDArray[np.float64]:
     """A numeric column as float64; text is never parsed, dates and complex numbers have no single order."""
     values = np.asarray(values)
-    way_out = f"expected numbers; convert it, or declare an unordered category with discrete_{side}=[{index}]"
+    way_out = f"expected numbers; convert it, or declare an unordered category with {option}=[{index}]"
     if values.dtype.kind == "O":
         for row, value in enumerate(values):
             if isinstance(value, str | bytes | complex):

@@ -389,10 +389,16 @@ class MISTNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Quantiles as `forward` gives them, (B, Q), and the novelty of every data set, (B,) in [0, 1], if known."""
         assert x.ndim == y.ndim == 3 and x.shape[:2] == y.shape[:2] and x.shape[1] >= 4
-        features = extract_features(x, y, self.config.features, groups_x, groups_y)
+        compressed, novelty = self.read_features(extract_features(x, y, self.config.features, groups_x, groups_y))
+        return expand(compressed), novelty
+
+    def read_features(self, features: Features) -> tuple[Tensor, Tensor | None]:
+        """Recalibrated quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q), and the novelty, if known."""
         trunk, *parts = self.head_parts(features)
         compressed = self.head.spread_out(*parts)
         if self.calibration is not None:
-            compressed = self.calibration.apply(compressed, self.levels, x.shape[1], x.shape[2], y.shape[2])
-            compressed = compressed.clamp(max=_MAX_COMPRESSED)
-        return expand(compressed), None if self.novelty is None else self.novelty(trunk)
+            dim_y = features.relations.shape[-1] - features.dim_x
+            compressed = self.calibration.apply(
+                compressed, self.levels, features.points.shape[1], features.dim_x, dim_y
+            ).clamp(max=_MAX_COMPRESSED)
+        return compressed, None if self.novelty is None else self.novelty(trunk)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal, get_args, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mist.errors import InputError
 from mist.quantiles import interpolate_quantiles
 
-__all__ = ["MIEstimate", "Units"]
+__all__ = ["MIEstimate", "Units", "check_units", "linfoot_correlation", "nats_in"]
 
 Units = Literal["nats", "bits"]
 
@@ -43,8 +44,7 @@ class MIEstimate:
         cls, levels: Sequence[float], quantiles: Sequence[float], *, units: Units, **fields: Any
     ) -> MIEstimate:
         """From quantiles in nats, whatever the units asked for."""
-        check_units(units)
-        scale = 1.0 if units == "nats" else 1.0 / math.log(2.0)
+        scale = nats_in(units)
         return cls(tuple(levels), tuple(scale * float(q) for q in quantiles), units=units, **fields)
 
     @property
@@ -56,6 +56,11 @@ class MIEstimate:
     def median(self) -> float:
         """The median of the predicted distribution, in `units`."""
         return self.quantile(0.5)
+
+    @property
+    def normalized(self) -> float:
+        """Informational correlation √(1 - e^(-2 mi)) in [0, 1], |ρ| for a bivariate normal (Linfoot 1957)."""
+        return float(linfoot_correlation(self.mi / nats_in(self.units)))
 
     @overload
     def quantile(self, levels: float) -> float: ...
@@ -87,6 +92,7 @@ class MIEstimate:
         return {
             "mi": self.mi,
             "median": self.median,
+            "normalized": self.normalized,
             "units": self.units,
             "n": self.n,
             "dim_x": self.dim_x,
@@ -98,6 +104,29 @@ class MIEstimate:
             "novelty": self.novelty,
         }
 
+    def plot(self, ax: Any = None) -> Any:
+        """The predicted distribution: its density between quantiles, the 90 % interval and the mean; the axes.
+
+        Draws on `ax`, or on new axes. Needs matplotlib.
+        """
+        from mist.plotting import plot_estimate
+
+        return plot_estimate(self, ax)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        low, high = self.interval(min(0.9, self.levels[-1] - self.levels[0]))
+        rows = {
+            "mutual information": f"<b>{self.mi:.4g}</b> {self.units}",
+            "90 % interval": f"{low:.4g} to {high:.4g}",
+            "as a correlation": f"{self.normalized:.3g}",
+            "points": f"{self.n:,}, dims {self.dim_x} and {self.dim_y}",
+            "checkpoint": escape(self.checkpoint),
+        }
+        rows |= {f"warning {i}": escape(text) for i, text in enumerate(self.warnings, start=1)}
+        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
+        return f'<table class="mist-estimate">{cells}</table>'
+
     def __repr__(self) -> str:
         level = min(0.9, self.levels[-1] - self.levels[0])
         low, high = self.interval(level)
@@ -106,6 +135,17 @@ class MIEstimate:
             f"MIEstimate({self.mi:.4g} {self.units}, {level:.0%} interval [{low:.4g}, {high:.4g}], "
             f"n={self.n}, dim_x={self.dim_x}, dim_y={self.dim_y}{noted})"
         )
+
+
+def nats_in(units: Units) -> float:
+    """How many `units` a nat is; `InputError` for unknown ones."""
+    check_units(units)
+    return 1.0 if units == "nats" else 1.0 / math.log(2.0)
+
+
+def linfoot_correlation(nats: ArrayLike) -> NDArray[np.float64]:
+    """√(1 - e^(-2 I)) of nats, any shape: |ρ| of the bivariate normal of as much information (Linfoot 1957)."""
+    return np.sqrt(-np.expm1(-2 * np.asarray(nats, dtype=np.float64)))
 
 
 def check_units(units: str) -> None:

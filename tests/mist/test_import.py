@@ -13,6 +13,7 @@ import pytest
 HEAVY = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "normflows", "pandas", "polars", "matplotlib"}
 HEAVY |= {"sklearn", "tensorboard"}
 CORE = {"mist", "torch", "numpy", "scipy", "safetensors", "narwhals"}
+OPTIONAL = {"plotting.py": {"matplotlib"}}  # when called
 NEED_DATA_GEN = {"training", "evaluation", "finetuning"}
 
 
@@ -63,7 +64,8 @@ def test_only_training_evaluation_and_finetuning_import_data_gen(repository: Pat
 def test_core_imports_nothing_but_its_dependencies(repository: Path) -> None:
     for path in modules(repository / "mist"):
         if part(path, repository) not in NEED_DATA_GEN:
-            assert roots(path) <= CORE | set(sys.stdlib_module_names), path
+            assert roots(path) <= CORE | OPTIONAL.get(path.name, set()) | set(sys.stdlib_module_names), path
+            assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & HEAVY, path
 
 
 def test_core_imports_training_and_evaluation_only_when_called(repository: Path) -> None:

@@ -1,0 +1,139 @@
+"""From a table to variables: columns or groups of columns, validated and ranked once for all their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mist.errors import InputError, LengthMismatchError, NonFiniteError, TooFewPointsError
+from mist.inputs import MIN_POINTS, Column, Discrete, Side, check_finite, side_of, to_columns
+from mist.scores import double_ranks
+
+__all__ = ["Columns", "TableNanPolicy", "Variable", "check_lengths", "make_variables", "read_groups"]
+
+TableNanPolicy = Literal["raise", "omit", "pairwise"]
+# Which columns are variables: all of them (None), those named or numbered, or groups of them under a name each.
+Columns = Sequence[str] | Sequence[int] | Mapping[str, Sequence[str] | Sequence[int] | str | int] | None
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One or several columns that stand together on one side, as the network takes them."""
+
+    name: str
+    columns: tuple[Column, ...]
+    missing: NDArray[np.bool_]  # (n,) points without a value in some column
+    side: Side
+    ranks: Tensor  # (D, n) double ranks of the side's columns; of nothing where some value is missing
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, columns: Sequence[Column], others: Sequence[Column], ties_known: bool) -> Variable:
+        """From columns of one table; `others`, all columns of it, decide between equally common categories."""
+        missing = _missing(columns)
+        warnings: list[str] = []
+        if missing.any():
+            side, ranks = Side(np.empty((0, 0)), (), len(columns)), torch.empty(0, 0, dtype=torch.int64)
+        else:
+            complete = [column for column in others if not np.isnan(column.values).any()]
+            side = side_of(list(columns), complete, warnings, ties_known, repr(name))
+            ranks = double_ranks(torch.from_numpy(np.ascontiguousarray(side.values.T)))
+        return cls(name, tuple(columns), missing, side, ranks, tuple(warnings))
+
+    def at(self, rows: NDArray[np.bool_], ties_known: bool) -> Variable:
+        """The same variable over some of the points."""
+        kept = [Column(column.name, column.values[rows], column.is_category) for column in self.columns]
+        return Variable.of(self.name, kept, kept, ties_known)
+
+
+def read_groups(table: Any, columns: Columns, discrete: Discrete, called: str, option: str) -> dict[str, list[Column]]:
+    """The columns of every variable of a table (n, d) under its name, missing values as NaN.
+
+    Messages call the table by `called` and the argument that declares categories by `option`. Raises an `InputError`
+    subclass.
+    """
+    every, names = to_columns(table, called, discrete, option)
+    groups = {name: [every[i] for i in members] for name, members in _groups(columns, names, called).items()}
+    check_finite([column for members in groups.values() for column in members])
+    return groups
+
+
+def make_variables(
+    groups: Sequence[tuple[str, list[Column]]], nan_policy: TableNanPolicy, ties_known: bool
+) -> list[Variable]:
+    """Variables over the same points, n >= 4 of them.
+
+    With `nan_policy` "omit" points with a missing value in any column are left out, with "pairwise" they stay and the
+    variables know which they are. Raises an `InputError` subclass.
+    """
+    if nan_policy not in ("raise", "omit", "pairwise"):
+        raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise', 'omit' or 'pairwise'")
+    used = list({id(column): column for _, members in groups for column in members}.values())
+    missing = _missing(used)
+    if missing.any() and nan_policy == "raise":
+        column = next(column for column in used if np.isnan(column.values).any())
+        raise NonFiniteError(
+            f"{column.name} has {int(np.isnan(column.values).sum())} missing value(s) (NaN): expected none; pass "
+            "nan_policy='omit' to leave out points with any, or 'pairwise' to do so pair by pair"
+        )
+    if nan_policy == "omit":
+        for column in used:
+            column.values = column.values[~missing]
+    if len(used[0].values) < MIN_POINTS:
+        raise TooFewPointsError(
+            f"got {len(used[0].values)} points{' without a missing value' if missing.any() else ''}, expected at "
+            f"least {MIN_POINTS} (and a useful interval needs tens)"
+        )
+    return [Variable.of(name, members, used, ties_known) for name, members in groups]
+
+
+def check_lengths(first: Sequence[Column], second: Sequence[Column], called: tuple[str, str]) -> None:
+    """Raise `LengthMismatchError` unless both tables hold as many points."""
+    lengths = len(first[0].values), len(second[0].values)
+    if lengths[0] != lengths[1]:
+        raise LengthMismatchError(
+            f"{called[0]} has {lengths[0]} points and {called[1]} has {lengths[1]}: expected as many, row by row"
+        )
+
+
+def _missing(columns: Sequence[Column]) -> NDArray[np.bool_]:
+    """Points without a value in some column."""
+    return np.asarray(np.isnan(np.stack([column.values for column in columns])).any(0), dtype=np.bool_)
+
+
+def _groups(columns: Columns, names: Sequence[int | str], called: str) -> dict[str, list[int]]:
+    """Indices of the columns of every variable under its name."""
+    if columns is None:
+        return {str(name): [i] for i, name in enumerate(names)}
+    if isinstance(columns, str) or not isinstance(columns, Sequence | Mapping):
+        raise InputError(f"got columns={columns!r}, expected a list of columns, or a dict of lists of them")
+    named = isinstance(columns, Mapping)
+    chosen = columns.items() if isinstance(columns, Mapping) else [(str(choice), choice) for choice in columns]
+    groups: dict[str, list[int]] = {}
+    for name, members in chosen:
+        wanted = [members] if isinstance(members, str | int | np.integer) else list(members)
+        indices = [_index(choice, names, called) for choice in wanted]
+        if not indices or len(set(indices)) < len(indices):
+            raise InputError(f"group {name!r} is {wanted}, expected one column or more, each once")
+        label = str(name) if named else str(names[indices[0]])
+        if label in groups:
+            raise InputError(f"got column {label!r} twice, expected each once")
+        groups[label] = indices
+    if not groups:
+        raise InputError("got no columns, expected some; leave `columns` out for all of them")
+    return groups
+
+
+def _index(choice: Any, names: Sequence[int | str], called: str) -> int:
+    if isinstance(choice, str) and choice in names:
+        return list(names).index(choice)
+    if isinstance(choice, int | np.integer) and not isinstance(choice, bool) and 0 <= choice < len(names):
+        return int(choice)
+    known = f", or names among {list(names)[:20]}" if isinstance(names[0], str) else ""
+    raise InputError(f"{called} has no column {choice!r}: expected indices from 0 to {len(names) - 1}{known}")

@@ -20,9 +20,10 @@ from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from mist.errors import InputError, MISTError, MISTWarning, TrainedRangeError
 from mist.independence import IndependenceTest, permutation_test
 from mist.inputs import Discrete, NanPolicy, Prepared, Side, prepare
+from mist.multivariate import conditional_mutual_information, o_information, total_correlation
 from mist.network import MISTNetwork
 from mist.novelty import LIMIT
-from mist.result import MIEstimate, Units, check_units
+from mist.result import InformationEstimate, MIEstimate, Units, check_units
 from mist.screening import PairwiseMI, RelevanceMI, screen, screening_warnings
 from mist.tables import Columns, TableNanPolicy, check_lengths, make_variables, read_groups
 
@@ -53,15 +54,25 @@ def estimate(
     x: Any,
     y: Any,
     *,
+    given: Any = None,
     units: Units = "nats",
     nan_policy: NanPolicy = "raise",
     on_limit: OnLimit = "warn",
     discrete_x: Discrete = None,
     discrete_y: Discrete = None,
+    discrete_given: Discrete = None,
 ) -> MIEstimate:
     """Mutual information of paired points x, y, (n,) or (n, d), by the default checkpoint: see `Estimator.estimate`."""
     return _default_estimator().estimate(
-        x, y, units=units, nan_policy=nan_policy, on_limit=on_limit, discrete_x=discrete_x, discrete_y=discrete_y
+        x,
+        y,
+        given=given,
+        units=units,
+        nan_policy=nan_policy,
+        on_limit=on_limit,
+        discrete_x=discrete_x,
+        discrete_y=discrete_y,
+        discrete_given=discrete_given,
     )
 
 
@@ -95,13 +106,15 @@ class Estimator:
         x: Any,
         y: Any,
         *,
+        given: Any = None,
         units: Units = "nats",
         nan_policy: NanPolicy = "raise",
         on_limit: OnLimit = "warn",
         discrete_x: Discrete = None,
         discrete_y: Discrete = None,
+        discrete_given: Discrete = None,
     ) -> MIEstimate:
-        """Mutual information of the paired points x and y.
+        """Mutual information of the paired points x and y, conditional on z where `given=z`.
 
         x, y: (n,) or (n, d), n >= 4: numpy, torch, pandas, polars or nested lists of finite numbers.
         units: "nats" or "bits".
@@ -110,8 +123,16 @@ class Estimator:
             result's `.warnings`) or "subsample" (n above the range: a fixed choice of points; else as "warn").
         discrete_x, discrete_y: the columns that are unordered categories: True for the whole side, or their indices
             (names, for a data frame). Their labels may be of any kind and only say equal or different.
+        given: z, (n,) or (n, d): I(X;Y|Z) by the chain rule; how its interval is made says `mist.multivariate`.
         Raises an `InputError` subclass for what cannot be used.
         """
+        if given is not None:
+            if on_limit == "subsample":
+                raise InputError("got on_limit='subsample' with given=, expected 'raise' or 'warn'; draw points first")
+            sides = {"x": (x, discrete_x), "y": (y, discrete_y), "given": (given, discrete_given)}
+            result = conditional_mutual_information(self, sides, units, nan_policy, on_limit == "raise")
+            _emit(result.warnings)
+            return result
         prepared = self._prepare(x, y, units, nan_policy, on_limit, discrete_x, discrete_y)
         result = self._predict([prepared], units)[0]
         _emit(result.warnings)
@@ -240,6 +261,42 @@ class Estimator:
             warnings=screening_warnings(self, pairs, found),
             target=target.name,
         )
+        _emit(result.warnings)
+        return result
+
+    def total_correlation(
+        self,
+        table: Any,
+        columns: Columns = None,
+        *,
+        units: Units = "nats",
+        nan_policy: NanPolicy = "raise",
+        discrete: Discrete = None,
+    ) -> InformationEstimate:
+        """Total correlation Σ H(X_i) - H(X) of a table's columns (Watanabe 1960), >= 0; arguments as in `pairwise`.
+
+        A sum of mutual informations of halves of the columns, of halves of these, and so on. Raises an `InputError`
+        subclass.
+        """
+        result = total_correlation(self, table, columns, units, nan_policy, discrete)
+        _emit(result.warnings)
+        return result
+
+    def o_information(
+        self,
+        table: Any,
+        columns: Columns = None,
+        *,
+        units: Units = "nats",
+        nan_policy: NanPolicy = "raise",
+        discrete: Discrete = None,
+    ) -> InformationEstimate:
+        """O-information of three or more of a table's columns (Rosas et al. 2019): > 0 where redundancy outweighs
+        synergy, < 0 where synergy does; arguments as in `pairwise`.
+
+        Twice the total correlation less Σ I(X_i; the others). Raises an `InputError` subclass.
+        """
+        result = o_information(self, table, columns, units, nan_policy, discrete)
         _emit(result.warnings)
         return result
 

@@ -14,53 +14,22 @@ from numpy.typing import ArrayLike, NDArray
 from mist.errors import InputError
 from mist.quantiles import interpolate_quantiles
 
-__all__ = ["MIEstimate", "Units", "check_units", "linfoot_correlation", "nats_in"]
+__all__ = ["InformationEstimate", "MIEstimate", "Units", "check_units", "linfoot_correlation", "nats_in"]
 
 Units = Literal["nats", "bits"]
 
 
-@dataclass(frozen=True)
-class MIEstimate:
-    """Quantiles of the mutual information at fixed levels, and what they came from.
-
-    Fields: `levels` (Q,) increasing in (0, 1); `quantiles` (Q,) non-decreasing, >= 0, in `units`; `n` points used;
-    `dim_x`, `dim_y` columns as given; `warnings`, one string for each thing to know before believing the number;
-    `checkpoint`, name and first 8 characters of the sha256 of the weights that answered; `novelty`, the share of data
-    sets like those of training that look less unusual than this one (`mist.novelty`), None where that is not known.
-    """
+class Predicted:
+    """What every predicted distribution answers; the fields are those of the classes below."""
 
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
-    n: int
-    dim_x: int
-    dim_y: int
-    units: Units = "nats"
-    warnings: tuple[str, ...] = ()
-    checkpoint: str = ""
-    novelty: float | None = None
-
-    @classmethod
-    def from_nats(
-        cls, levels: Sequence[float], quantiles: Sequence[float], *, units: Units, **fields: Any
-    ) -> MIEstimate:
-        """From quantiles in nats, whatever the units asked for."""
-        scale = nats_in(units)
-        return cls(tuple(levels), tuple(scale * float(q) for q in quantiles), units=units, **fields)
-
-    @property
-    def mi(self) -> float:
-        """Point estimate: the mean of the predicted distribution (of its quantile grid), in `units`, >= 0."""
-        return math.fsum(self.quantiles) / len(self.quantiles)
+    units: Units
 
     @property
     def median(self) -> float:
         """The median of the predicted distribution, in `units`."""
         return self.quantile(0.5)
-
-    @property
-    def normalized(self) -> float:
-        """Informational correlation √(1 - e^(-2 mi)) in [0, 1], |ρ| for a bivariate normal (Linfoot 1957)."""
-        return float(linfoot_correlation(self.mi / nats_in(self.units)))
 
     @overload
     def quantile(self, levels: float) -> float: ...
@@ -87,6 +56,47 @@ class MIEstimate:
         low, high = self.quantile([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         return float(low), float(high)
 
+
+@dataclass(frozen=True)
+class MIEstimate(Predicted):
+    """Quantiles of the mutual information at fixed levels, and what they came from.
+
+    Fields: `levels` (Q,) increasing in (0, 1); `quantiles` (Q,) non-decreasing, >= 0, in `units`; `n` points used;
+    `dim_x`, `dim_y` columns as given; `warnings`, one string for each thing to know before believing the number;
+    `checkpoint`, name and first 8 characters of the sha256 of the weights that answered; `novelty`, the share of data
+    sets like those of training that look less unusual than this one (`mist.novelty`), None where that is not known;
+    `dim_given`, columns of what the information is conditional on, 0 for nothing.
+    """
+
+    levels: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    n: int
+    dim_x: int
+    dim_y: int
+    units: Units = "nats"
+    warnings: tuple[str, ...] = ()
+    checkpoint: str = ""
+    novelty: float | None = None
+    dim_given: int = 0
+
+    @classmethod
+    def from_nats(
+        cls, levels: Sequence[float], quantiles: Sequence[float], *, units: Units, **fields: Any
+    ) -> MIEstimate:
+        """From quantiles in nats, whatever the units asked for."""
+        scale = nats_in(units)
+        return cls(tuple(levels), tuple(scale * float(q) for q in quantiles), units=units, **fields)
+
+    @property
+    def mi(self) -> float:
+        """Point estimate: the mean of the predicted distribution (of its quantile grid), in `units`, >= 0."""
+        return math.fsum(self.quantiles) / len(self.quantiles)
+
+    @property
+    def normalized(self) -> float:
+        """Informational correlation √(1 - e^(-2 mi)) in [0, 1], |ρ| for a bivariate normal (Linfoot 1957)."""
+        return float(linfoot_correlation(self.mi / nats_in(self.units)))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""
         return {
@@ -102,6 +112,7 @@ class MIEstimate:
             "warnings": list(self.warnings),
             "checkpoint": self.checkpoint,
             "novelty": self.novelty,
+            "dim_given": self.dim_given,
         }
 
     def plot(self, ax: Any = None) -> Any:
@@ -117,7 +128,9 @@ class MIEstimate:
         """What a notebook shows."""
         low, high = self.interval(min(0.9, self.levels[-1] - self.levels[0]))
         rows = {
-            "mutual information": f"<b>{self.mi:.4g}</b> {self.units}",
+            "conditional mutual information"
+            if self.dim_given
+            else "mutual information": f"<b>{self.mi:.4g}</b> {self.units}",
             "90 % interval": f"{low:.4g} to {high:.4g}",
             "as a correlation": f"{self.normalized:.3g}",
             "points": f"{self.n:,}, dims {self.dim_x} and {self.dim_y}",
@@ -131,9 +144,47 @@ class MIEstimate:
         level = min(0.9, self.levels[-1] - self.levels[0])
         low, high = self.interval(level)
         noted = f", {len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}" if self.warnings else ""
+        given = f", dim_given={self.dim_given}" if self.dim_given else ""
         return (
             f"MIEstimate({self.mi:.4g} {self.units}, {level:.0%} interval [{low:.4g}, {high:.4g}], "
-            f"n={self.n}, dim_x={self.dim_x}, dim_y={self.dim_y}{noted})"
+            f"n={self.n}, dim_x={self.dim_x}, dim_y={self.dim_y}{given}{noted})"
+        )
+
+
+@dataclass(frozen=True)
+class InformationEstimate(Predicted):
+    """Quantiles of an information of more than two variables at fixed levels; `quantity` names it.
+
+    Fields: `levels` (Q,), `quantiles` (Q,) non-decreasing, in `units`; `names` of the variables; `n` points;
+    `warnings`; `checkpoint`, name and first 8 characters of the sha256 of the weights that answered.
+    """
+
+    quantity: str
+    levels: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    names: tuple[str, ...]
+    n: int
+    units: Units = "nats"
+    warnings: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+    @property
+    def value(self) -> float:
+        """Point estimate: the mean of the predicted distribution, in `units`."""
+        return math.fsum(self.quantiles) / len(self.quantiles)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, ready for JSON."""
+        lists = {name: list(getattr(self, name)) for name in ("levels", "quantiles", "names", "warnings")}
+        plain = {name: getattr(self, name) for name in ("quantity", "value", "median", "units", "n", "checkpoint")}
+        return {**plain, **lists}
+
+    def __repr__(self) -> str:
+        level = min(0.9, self.levels[-1] - self.levels[0])
+        low, high = self.interval(level)
+        return (
+            f"InformationEstimate({self.quantity} {self.value:.4g} {self.units}, {level:.0%} interval "
+            f"[{low:.4g}, {high:.4g}], {len(self.names)} variables, n={self.n})"
         )
 
 

@@ -27,7 +27,7 @@ from mist.tables import Variable
 if TYPE_CHECKING:
     from mist.inference import Estimator
 
-__all__ = ["PairwiseMI", "RelevanceMI", "Screened", "predict_ranks", "screen", "screening_warnings"]
+__all__ = ["PairwiseMI", "RelevanceMI", "Screened", "predict_pairs", "predict_ranks", "screen", "screening_warnings"]
 
 Array = NDArray[np.float64]
 
@@ -175,7 +175,7 @@ def screen(
         ]
         if found.n[chosen[0]] < MIN_POINTS:  # a pair alone
             return len(chosen)
-        quantiles, novelty = _predict(estimator, [_complete(estimator, pairs[i]) for i in chosen])
+        quantiles, novelty = predict_pairs(estimator, [_complete(estimator, pairs[i]) for i in chosen])
         scaled = nats_in(units) * quantiles
         found.mi[chosen] = scaled.mean(-1)
         found.low[chosen], found.high[chosen] = interpolate_quantiles(levels, scaled, tails).T
@@ -253,7 +253,7 @@ def _complete(estimator: Estimator, pair: tuple[Variable, Variable]) -> tuple[Va
     return first.at(~missing, known), second.at(~missing, known)
 
 
-def _predict(estimator: Estimator, pairs: Sequence[tuple[Variable, Variable]]) -> tuple[Array, Array]:
+def predict_pairs(estimator: Estimator, pairs: Sequence[tuple[Variable, Variable]]) -> tuple[Array, Array]:
     """Quantiles (B, Q) in nats and novelty (B,) of pairs of one shape; zeros where a side does not vary."""
     first, second = pairs[0]
     if 0 in (first.ranks.shape[0], second.ranks.shape[0]):

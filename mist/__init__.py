@@ -16,8 +16,10 @@ from mist.errors import (
     TooFewPointsError,
     TrainedRangeError,
 )
+from mist.independence import IndependenceTest
 from mist.inference import Estimator, estimate, load
-from mist.result import MIEstimate
+from mist.result import InformationEstimate, MIEstimate
+from mist.screening import PairwiseMI, RelevanceMI
 from mist.version import __version__
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "CorruptCheckpointError",
     "EmptyInputError",
     "Estimator",
+    "IndependenceTest",
+    "InformationEstimate",
     "InputError",
     "LengthMismatchError",
     "MIEstimate",
@@ -34,6 +38,8 @@ __all__ = [
     "MISTWarning",
     "NonFiniteError",
     "NonNumericError",
+    "PairwiseMI",
+    "RelevanceMI",
     "ShapeError",
     "TooFewPointsError",
     "TrainedRangeError",

@@ -1,4 +1,4 @@
-"""The console script `mist-mi`: estimate from a CSV table, describe a checkpoint, run the benchmark."""
+"""The console script `mist-mi`: estimate from tables, screen them, describe a checkpoint, run the benchmark."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import csv
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,27 @@ from numpy.typing import NDArray
 import mist
 from mist.checkpoint import available_checkpoints
 from mist.errors import InputError, MISTError, MISTWarning
+from mist.screening import PairwiseMI, RelevanceMI
+from mist.table_files import MISSING, read_columns, read_table
 
-__all__ = ["main", "read_table"]
-
-_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+__all__ = ["main"]
 
 _ESTIMATE_EXAMPLE = """example:
   mist-mi estimate data.csv --x age,bmi --y progression --units bits --level 0.9
 
 The file has a header line. Empty cells, NA and NaN are missing values (see --nan-policy)."""
+
+_PAIRWISE_EXAMPLE = """examples:
+  mist-mi pairwise data.csv
+  mist-mi pairwise data.parquet --columns age,bmi,sex --category sex --format json
+  mist-mi pairwise data.csv --plot pairs.png > pairs.csv
+
+Columns of text are unordered categories. Missing cells leave out the point in their pairs alone (see --nan-policy)."""
+
+_RELEVANCE_EXAMPLE = """example:
+  mist-mi relevance data.csv --y progression --top 10
+
+Every other column against the target, the most informative first."""
 
 _INFO_EXAMPLE = """example:
   mist-mi info default"""
@@ -34,6 +47,8 @@ _BENCHMARK_EXAMPLE = """example:
 
 _EPILOG = """examples:
   mist-mi estimate data.csv --x age,bmi --y progression
+  mist-mi pairwise data.csv --plot pairs.png
+  mist-mi relevance data.csv --y progression
   mist-mi info
   mist-mi benchmark --suite core"""
 
@@ -49,30 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MISTError, OSError) as error:
         print(f"mist-mi: error: {error}", file=sys.stderr)
         return 2
-
-
-def read_table(path: Path, delimiter: str | None = None) -> dict[str, list[str]]:
-    """The columns of a CSV file with a header line, as text; a tab separates where the name ends in .tsv."""
-    delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{path} is not a text table ({error}): expected CSV in UTF-8; export it as such"
-            ) from error
-    if not rows:
-        raise InputError(f"{path} is empty: expected a header line and one line for each point")
-    header = [name.strip() for name in rows[0]]
-    if len(set(header)) < len(header):
-        raise InputError(f"{path} has repeated column names {header}: expected each once; rename them")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}, record {number}: {len(row)} cells, expected {len(header)} as in the header; "
-                "mend the line or choose another --delimiter"
-            )
-    return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(header)}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +95,29 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--json", action="store_true", help="print one JSON object, quantiles included")
     estimate.set_defaults(run=_estimate)
 
+    pairwise = commands.add_parser(
+        "pairwise",
+        help="mutual information between all pairs of columns",
+        description="Mutual information between all pairs of columns of a table, with intervals.",
+        epilog=_PAIRWISE_EXAMPLE,
+        formatter_class=raw,
+    )
+    _add_screening(pairwise)
+    pairwise.add_argument("--columns", default="", metavar="A,B", help="columns to take (default: all)")
+    pairwise.set_defaults(run=_pairwise)
+
+    relevance = commands.add_parser(
+        "relevance",
+        help="mutual information of every column with a target",
+        description="Mutual information of every column of a table with a target, with intervals.",
+        epilog=_RELEVANCE_EXAMPLE,
+        formatter_class=raw,
+    )
+    _add_screening(relevance)
+    relevance.add_argument("--y", required=True, metavar="C", help="column of the target, or several taken together")
+    relevance.add_argument("--columns", default="", metavar="A,B", help="columns to score (default: all others)")
+    relevance.set_defaults(run=_relevance)
+
     info = commands.add_parser(
         "info",
         help="what a checkpoint is and was trained on",
@@ -117,6 +131,111 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("benchmark", help="the evaluation report of a checkpoint (needs no more than matplotlib)")
     return parser
+
+
+def _add_screening(parser: argparse.ArgumentParser) -> None:
+    """Options of both kinds of screening."""
+    parser.add_argument("file", type=Path, help="CSV with a header line (.tsv: separated by tabs), or Parquet")
+    parser.add_argument(
+        "--category", default="", metavar="A,C", help="columns of numbers that are unordered categories"
+    )
+    parser.add_argument("--units", choices=["nats", "bits"], default="nats")
+    parser.add_argument("--level", type=float, default=0.9, help="probability of the intervals (default: %(default)s)")
+    parser.add_argument(
+        "--nan-policy", choices=["raise", "omit", "pairwise"], default="pairwise", help="missing values"
+    )
+    parser.add_argument(
+        "--format", choices=["table", "csv", "json"], default=None, help="default: a table for a terminal"
+    )
+    parser.add_argument("--top", type=int, default=None, help="only so many rows")
+    parser.add_argument("--plot", type=Path, default=None, help="write a picture there (needs matplotlib)")
+    parser.add_argument("--progress", action="store_true", help="count on standard error")
+    parser.add_argument("--delimiter", default=None, help="column separator (default: a comma; a tab for .tsv)")
+    parser.add_argument("--checkpoint", default="default", help="name or folder (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
+
+
+def _pairwise(options: argparse.Namespace) -> int:
+    table = read_columns(options.file, options.delimiter)
+    names = _chosen(options.columns, table, "--columns") if options.columns else list(table)
+    categories = _categories(options, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MISTWarning)  # printed below
+        found = mist.load(options.checkpoint, device=options.device).pairwise(
+            {name: _category(table[name]) if name in categories else table[name] for name in names},
+            units=options.units,
+            level=options.level,
+            nan_policy=options.nan_policy,
+            progress=options.progress,
+        )
+    return _print_screened(found, options)
+
+
+def _relevance(options: argparse.Namespace) -> int:
+    table = read_columns(options.file, options.delimiter)
+    targets = _chosen(options.y, table, "--y")
+    names = _chosen(options.columns, table, "--columns") if options.columns else [n for n in table if n not in targets]
+    categories = _categories(options, table)
+    table = {name: _category(values) if name in categories else values for name, values in table.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MISTWarning)
+        found = mist.load(options.checkpoint, device=options.device).relevance(
+            {name: table[name] for name in names},
+            {name: table[name] for name in targets},
+            units=options.units,
+            level=options.level,
+            nan_policy=options.nan_policy,
+            progress=options.progress,
+        )
+    return _print_screened(found, options)
+
+
+def _categories(options: argparse.Namespace, table: Mapping[str, object]) -> list[str]:
+    return _chosen(options.category, table, "--category") if options.category else []
+
+
+def _category(values: NDArray[Any]) -> NDArray[np.object_]:
+    """Numbers as names, so that they say no more than equal or different."""
+    return np.array(
+        [None if value is None or value != value else f"={value}" for value in values.tolist()], dtype=object
+    )
+
+
+def _print_screened(found: PairwiseMI | RelevanceMI, options: argparse.Namespace) -> int:
+    rows = found.rows()
+    count = len(rows["mi"]) if options.top is None else min(options.top, len(rows["mi"]))
+    records = [{name: _plain(values[i]) for name, values in rows.items()} for i in range(max(count, 0))]
+    style = options.format or ("table" if sys.stdout.isatty() else "csv")
+    if style == "json":
+        about = {"units": found.units, "level": found.level, "checkpoint": found.checkpoint}
+        print(json.dumps({**about, "warnings": list(found.warnings), "pairs": records}))
+    elif style == "csv":
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    else:
+        shown = [[_short(value) for value in record.values()] for record in records]
+        widths = [max(len(cells[j]) for cells in [list(rows), *shown]) for j in range(len(rows))]
+        for cells in [list(rows), *shown]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+        print(f"{found.units}; {found.level:.0%} intervals; checkpoint {found.checkpoint}")
+    for message in found.warnings:
+        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    if options.plot is not None:
+        axes = found.plot()
+        axes.figure.savefig(options.plot, dpi=150)
+        print(f"mist-mi: wrote {options.plot}", file=sys.stderr)
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    """A value for CSV and JSON, None for NaN."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def _short(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _estimate(options: argparse.Namespace) -> int:
@@ -189,7 +308,7 @@ def _benchmark(arguments: list[str]) -> int:
     return int(evaluate(arguments) or 0)
 
 
-def _chosen(text: str, table: dict[str, list[str]], option: str) -> list[str]:
+def _chosen(text: str, table: Mapping[str, object], option: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in table]
     if unknown or not names:
@@ -207,7 +326,7 @@ def _cells(table: dict[str, list[str]], names: list[str], categories: list[str])
 
 
 def _cell(text: str, name: str, row: int, is_category: bool) -> object:
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return None
     if is_category:
         return text

@@ -24,8 +24,8 @@ from mist.multivariate import conditional_mutual_information, o_information, tot
 from mist.network import MISTNetwork
 from mist.novelty import LIMIT
 from mist.result import InformationEstimate, MIEstimate, Units, check_units
-from mist.screening import PairwiseMI, RelevanceMI, screen, screening_warnings
-from mist.tables import Columns, TableNanPolicy, check_lengths, make_variables, read_groups
+from mist.screening import PairwiseMI, RelevanceMI, pairwise, relevance
+from mist.tables import Columns, TableNanPolicy
 
 __all__ = ["Estimator", "OnLimit", "estimate", "load"]
 
@@ -122,7 +122,8 @@ class Estimator:
         on_limit: what to do with n or dims outside the trained range: "raise", "warn" (a `MISTWarning`, also in the
             result's `.warnings`) or "subsample" (n above the range: a fixed choice of points; else as "warn").
         discrete_x, discrete_y: the columns that are unordered categories: True for the whole side, or their indices
-            (names, for a data frame). Their labels may be of any kind and only say equal or different.
+            (names, for a data frame), False for none. Their labels may be of any kind and only say equal or
+            different. None: those that hold text, and unordered categoricals of data frames; ordered ones are numbers.
         given: z, (n,) or (n, d): I(X;Y|Z) by the chain rule; how its interval is made says `mist.multivariate`.
         Raises an `InputError` subclass for what cannot be used.
         """
@@ -205,24 +206,7 @@ class Estimator:
         progress: count on standard error.
         Each column is ranked once; pairs are shared out to torch's threads. Raises an `InputError` subclass.
         """
-        groups = read_groups(table, columns, discrete, "table", "discrete")
-        variables = make_variables(list(groups.items()), nan_policy, self.network.config.features.ties)
-        if len(variables) < 2:
-            raise InputError(f"got {len(variables)} variable, expected two or more: pairs need them")
-        first, second = np.triu_indices(len(variables), 1)
-        pairs = [(variables[i], variables[j]) for i, j in zip(first, second)]
-        found = screen(self, pairs, units=units, level=level, progress=progress)
-        result = PairwiseMI(
-            names=tuple(variable.name for variable in variables),
-            mi=_symmetric(found.mi, len(variables)),
-            low=_symmetric(found.low, len(variables)),
-            high=_symmetric(found.high, len(variables)),
-            n=_symmetric(found.n, len(variables), 0).astype(np.int64),
-            level=level,
-            units=units,
-            checkpoint=self.checkpoint.label,
-            warnings=screening_warnings(self, pairs, found),
-        )
+        result = pairwise(self, table, columns, units, level, nan_policy, discrete, progress)
         _emit(result.warnings)
         return result
 
@@ -243,24 +227,8 @@ class Estimator:
 
         Arguments as in `pairwise`. Raises an `InputError` subclass.
         """
-        groups = list(read_groups(x, columns, discrete_x, "x", "discrete_x").items())
-        given = read_groups(y, None, discrete_y, "y", "discrete_y")
-        whole = [column for members in given.values() for column in members]
-        check_lengths(groups[0][1], whole, ("x", "y"))
-        name = next(iter(given)) if len(given) == 1 and not next(iter(given)).isdecimal() else "y"
-        ties = self.network.config.features.ties
-        *variables, target = make_variables([*groups, (name, whole)], nan_policy, ties)
-        pairs = [(variable, target) for variable in variables]
-        found = screen(self, pairs, units=units, level=level, progress=progress)
-        result = RelevanceMI(
-            names=tuple(variable.name for variable in variables),
-            **{name: getattr(found, name) for name in ("mi", "low", "high", "n")},
-            level=level,
-            units=units,
-            checkpoint=self.checkpoint.label,
-            warnings=screening_warnings(self, pairs, found),
-            target=target.name,
-        )
+        discrete = discrete_x, discrete_y
+        result = relevance(self, x, y, columns, units, level, nan_policy, discrete, progress)
         _emit(result.warnings)
         return result
 
@@ -422,14 +390,6 @@ class Estimator:
     def _groups(self, side: Side) -> Tensor | None:
         """Marks of the indicator columns (columns,), None where there is no category."""
         return torch.tensor(side.groups, device=self.device) if any(side.groups) else None
-
-
-def _symmetric(values: NDArray[Any], size: int, diagonal: float = np.nan) -> NDArray[np.float64]:
-    """(size, size) from its upper triangle, row by row."""
-    table = np.full((size, size), diagonal)
-    first, second = np.triu_indices(size, 1)
-    table[first, second] = table[second, first] = values
-    return table
 
 
 def _device(device: str | torch.device) -> torch.device:

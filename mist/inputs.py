@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,9 +96,10 @@ def prepare(
 ) -> Prepared:
     """Validate two sides of paired points.
 
-    x, y: (n,) or (n, d), (n,) meaning (n, 1): numpy, torch, pandas, polars, or lists of numbers.
+    x, y: (n,) or (n, d), (n,) meaning (n, 1): numpy, torch, pandas, polars, lists of numbers, or a dict of columns.
     nan_policy: "raise", or "omit" to drop each point where either side misses a value (recorded as a warning).
-    discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names.
+    discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names;
+    None for those that hold text or, in a data frame, unordered categoricals. Ordered ones count as numbers.
     ties_known: the estimator was trained on tied values, so that they are no cause for a warning.
     max_points: of the columns of x and of y, the number of points to use at most, a choice that the order of the points
     does not move (a warning says so).
@@ -215,28 +216,79 @@ def to_columns(
 ) -> tuple[list[Column], list[int | str]]:
     """Columns of one side as float64, categories as codes, and their names (indices where they have none).
 
-    Messages call the side by `side` and the argument that declares categories by `option` ("discrete_" and the side).
+    Text and unordered categoricals are categories unless `discrete` says otherwise. Messages call the side by `side`
+    and the argument that declares categories by `option` ("discrete_" and the side).
     """
     option = option or f"discrete_{side}"
     raw, names = _raw_columns(data, side)
     declared = _declared_categories(discrete, names, option)
+    if discrete is None:
+        declared = {i for i, values in enumerate(raw) if isinstance(values, _Categorical) or _is_text(values)}
     columns = []
     for index, (values, name) in enumerate(zip(raw, names)):
         shown = f"{side} column {name!r}" if isinstance(name, str) else f"{side} column {name}"
         is_category = index in declared
+        values = values.labels if isinstance(values, _Categorical) else values
+        if is_category and discrete is None and _reads_as_numbers(values):
+            raise NonNumericError(
+                f"{shown} holds numbers as text, such as {str(values[0])!r}: expected numbers, or names; convert it, "
+                f"or declare an unordered category with {option}=[{index}]"
+            )
         numbers = category_codes(values) if is_category else _numbers(values, shown, index, option)
         columns.append(Column(shown, numbers, is_category))
     return columns, names
 
 
-def _raw_columns(data: Any, side: str) -> tuple[list[NDArray[Any]], list[int | str]]:
-    """The columns as they came (any dtype), with their names (indices where they have none)."""
+@dataclass(frozen=True)
+class _Categorical:
+    """A column of unordered categories in a data frame."""
+
+    labels: NDArray[Any]
+
+
+def _of_frame(series: nw.Series[Any]) -> NDArray[Any] | _Categorical:
+    """A column of a data frame; ordered categories as their places in the order."""
+    if isinstance(series.dtype, nw.Enum):
+        places = {label: place for place, label in enumerate(series.dtype.categories)}
+        return np.array([places.get(label, np.nan) for label in series.to_list()], dtype=np.float64)
+    if series.dtype == nw.Categorical:
+        return _Categorical(np.array(series.to_list(), dtype=object))
+    return np.asarray(series.to_numpy())
+
+
+def _is_text(values: NDArray[Any] | _Categorical) -> bool:
+    """Whether a column holds nothing but text, as far as it holds anything."""
+    if isinstance(values, _Categorical) or values.dtype.kind in "USO":
+        labels = values.labels.tolist() if isinstance(values, _Categorical) else values.tolist()
+        present = [label for label in labels if not _is_missing(label)]
+        return bool(present) and all(isinstance(label, str) for label in present)
+    return False
+
+
+def _reads_as_numbers(values: NDArray[Any]) -> bool:
+    """Whether all text of a column could be parsed as numbers."""
+    try:
+        [float(label) for label in values.tolist() if isinstance(label, str)]
+    except ValueError:
+        return False
+    return any(isinstance(label, str) for label in values.tolist())
+
+
+def _raw_columns(data: Any, side: str) -> tuple[list[Any], list[int | str]]:
+    """The columns as they came (arrays of any dtype, or `_Categorical`), with names (indices where they have none)."""
+    raw: list[Any]
+    if isinstance(data, Mapping):
+        raw = [_array(column, f"{side} column {name!r}") for name, column in data.items()]
+        shapes = {column.shape for column in raw}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ShapeError(f"{side} has columns of shapes {sorted(shapes)}: expected (n,), all of one length")
+        return raw, list(data)
     if hasattr(data, "detach") and hasattr(data, "cpu"):  # a torch tensor, also bfloat16 and on an accelerator
         data = data.detach().cpu()
         data = (data.double() if data.is_floating_point() else data).numpy()
     frame = None if isinstance(data, np.ndarray | list | tuple) else _frame(data)
     if frame is not None:
-        raw = [frame[name].to_numpy() for name in frame.columns]
+        raw = [_of_frame(frame[name]) for name in frame.columns]
         names: list[int | str] = list(frame.columns)
         shape = frame.shape
     else:
@@ -314,4 +366,4 @@ def _numbers(values: NDArray[Any], shown: str, index: int, option: str) -> NDArr
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ == "NAType"
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from mist.errors import InputError
 from mist.features import features_of_ranks
-from mist.inputs import MIN_POINTS, Side
+from mist.inputs import MIN_POINTS, Discrete, Side
 from mist.novelty import LIMIT
 from mist.quantiles import expand, interpolate_quantiles
 from mist.result import Units, check_units, linfoot_correlation, nats_in
-from mist.tables import Variable
+from mist.tables import Columns, TableNanPolicy, Variable, check_lengths, make_variables, read_groups
 
 if TYPE_CHECKING:
     from mist.inference import Estimator
@@ -69,13 +69,14 @@ class _Table:
         """Informational correlations √(1 - e^(-2 mi)) (Linfoot 1957)."""
         return linfoot_correlation(self.mi / nats_in(self.units))
 
-    def _rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, Any]:
+        """Columns of names, mi, low, high and n, from the most informative pair to the least; NaN last."""
         raise NotImplementedError
 
     def to_frame(self, backend: str = "pandas") -> Any:
         """A data frame with one row a pair, from the most informative to the least; `backend` pandas or polars."""
         try:
-            return nw.from_dict(self._rows(), backend=backend).to_native()  # type: ignore[arg-type]
+            return nw.from_dict(self.rows(), backend=backend).to_native()  # type: ignore[arg-type]
         except ModuleNotFoundError as error:
             raise InputError(f"{backend} is missing: pip install {backend}, or read .mi, .low and .high") from error
         except (ValueError, TypeError) as error:
@@ -87,7 +88,7 @@ class PairwiseMI(_Table):
     """MI between all pairs of D variables: `mi`, `low`, `high` and `n` are symmetric (D, D), NaN (0) on the diagonal,
     in `units`; [low, high] is the central interval of probability `level`."""
 
-    def _rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, Any]:
         first, second = np.triu_indices(len(self.names), 1)
         order = _descending(self.mi[first, second])
         first, second = first[order], second[order]
@@ -107,7 +108,7 @@ class PairwiseMI(_Table):
         return plot_pairwise(self, ax)
 
     def __repr__(self) -> str:
-        return f"PairwiseMI({len(self.names)} variables, {_strongest(self._rows(), ('x', 'y'), self)})"
+        return f"PairwiseMI({len(self.names)} variables, {_strongest(self.rows(), ('x', 'y'), self)})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,7 +118,7 @@ class RelevanceMI(_Table):
 
     target: str
 
-    def _rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, Any]:
         order = _descending(self.mi)
         columns = {name: getattr(self, name)[order] for name in ("mi", "low", "high", "n")}
         return {"x": [self.names[i] for i in order], **columns}
@@ -130,7 +131,7 @@ class RelevanceMI(_Table):
 
     def __repr__(self) -> str:
         about = f"{len(self.names)} variables against {self.target}"
-        return f"RelevanceMI({about}, {_strongest(self._rows(), ('x',), self)})"
+        return f"RelevanceMI({about}, {_strongest(self.rows(), ('x',), self)})"
 
 
 def _descending(values: Array) -> NDArray[np.int64]:
@@ -216,6 +217,78 @@ def screening_warnings(
             f"on (novelty past {LIMIT:g}): their intervals may be too narrow"
         )
     return tuple(dict.fromkeys(messages))
+
+
+def pairwise(
+    estimator: Estimator,
+    table: Any,
+    columns: Columns,
+    units: Units,
+    level: float,
+    nan_policy: TableNanPolicy,
+    discrete: Discrete,
+    progress: bool,
+) -> PairwiseMI:
+    """All pairs of the variables of a table: `Estimator.pairwise`."""
+    groups = read_groups(table, columns, discrete, "table", "discrete")
+    variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.ties)
+    if len(variables) < 2:
+        raise InputError(f"got {len(variables)} variable, expected two or more: pairs need them")
+    first, second = np.triu_indices(len(variables), 1)
+    pairs = [(variables[i], variables[j]) for i, j in zip(first, second)]
+    found = screen(estimator, pairs, units=units, level=level, progress=progress)
+    return PairwiseMI(
+        names=tuple(variable.name for variable in variables),
+        mi=_symmetric(found.mi, len(variables)),
+        low=_symmetric(found.low, len(variables)),
+        high=_symmetric(found.high, len(variables)),
+        n=_symmetric(found.n, len(variables), 0).astype(np.int64),
+        level=level,
+        units=units,
+        checkpoint=estimator.checkpoint.label,
+        warnings=screening_warnings(estimator, pairs, found),
+    )
+
+
+def relevance(
+    estimator: Estimator,
+    x: Any,
+    y: Any,
+    columns: Columns,
+    units: Units,
+    level: float,
+    nan_policy: TableNanPolicy,
+    discrete: tuple[Discrete, Discrete],
+    progress: bool,
+) -> RelevanceMI:
+    """Each variable of x with all of y: `Estimator.relevance`; `discrete` of x and of y."""
+    groups = list(read_groups(x, columns, discrete[0], "x", "discrete_x").items())
+    given = read_groups(y, None, discrete[1], "y", "discrete_y")
+    whole = [column for members in given.values() for column in members]
+    check_lengths(groups[0][1], whole, ("x", "y"))
+    only = next(iter(given)) if len(given) == 1 else "y"
+    target_name = "y" if only.isdecimal() else only
+    ties = estimator.network.config.features.ties
+    *variables, target = make_variables([*groups, (target_name, whole)], nan_policy, ties)
+    pairs = [(variable, target) for variable in variables]
+    found = screen(estimator, pairs, units=units, level=level, progress=progress)
+    return RelevanceMI(
+        names=tuple(variable.name for variable in variables),
+        **{name: getattr(found, name) for name in ("mi", "low", "high", "n")},
+        level=level,
+        units=units,
+        checkpoint=estimator.checkpoint.label,
+        warnings=screening_warnings(estimator, pairs, found),
+        target=target.name,
+    )
+
+
+def _symmetric(values: NDArray[Any], size: int, diagonal: float = np.nan) -> Array:
+    """(size, size) from its upper triangle, row by row."""
+    table = np.full((size, size), diagonal)
+    first, second = np.triu_indices(size, 1)
+    table[first, second] = table[second, first] = values
+    return table
 
 
 @contextmanager

@@ -7,7 +7,6 @@ both have an exact conditional MI.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence

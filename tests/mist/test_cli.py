@@ -12,8 +12,9 @@ import pytest
 
 import mist
 from mist.checkpoint import save_checkpoint
-from mist.cli import main, read_table
+from mist.cli import main
 from mist.network import MISTNetwork
+from mist.table_files import read_table
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
@@ -118,6 +119,83 @@ def test_tabs_and_byte_order_mark(tmp_path: Path) -> None:
         read_table(tmp_path / "binary.csv")
 
 
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Numbers with a missing cell, text, and numbers that are names."""
+    random = np.random.default_rng(1)
+    path = tmp_path / "mixed.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "kind", "code"])
+        for i in range(60):
+            a = random.normal()
+            writer.writerow([a, "NA" if i == 5 else a + random.normal(), "xy"[int(a > 0)], random.integers(3)])
+    return path
+
+
+class TestScreening:
+    def test_pairwise_prints_csv_from_the_strongest_to_the_weakest(
+        self, mixed: Path, tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("matplotlib")
+        picture = tmp_path / "pairs.png"
+        assert main(["pairwise", str(mixed), "--checkpoint", str(tiny_checkpoint), "--plot", str(picture)]) == 0
+        out, err = capsys.readouterr()
+        rows = list(csv.DictReader(out.splitlines()))
+        assert len(rows) == 6 and list(rows[0]) == ["x", "y", "mi", "low", "high", "n"]
+        values = [float(row["mi"]) for row in rows]
+        assert values == sorted(values, reverse=True)
+        assert {row["n"] for row in rows if "b" in (row["x"], row["y"])} == {"59"}
+        assert picture.read_bytes().startswith(b"\x89PNG") and f"wrote {picture}" in err
+
+    def test_table_and_top(self, mixed: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        options = ["--columns", "a,b,code", "--format", "table", "--top", "2", "--units", "bits"]
+        assert main(["pairwise", str(mixed), "--checkpoint", str(tiny_checkpoint), *options]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 4 and lines[0].split() == ["x", "y", "mi", "low", "high", "n"]
+        assert lines[-1].startswith("bits; 90% intervals; checkpoint tiny@")
+
+    def test_relevance_as_json_equals_the_library(
+        self, mixed: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = ["--y", "kind", "--category", "code", "--format", "json", "--nan-policy", "omit"]
+        assert main(["relevance", str(mixed), "--checkpoint", str(tiny_checkpoint), *options]) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert [row["x"] for row in found["pairs"]] and {row["n"] for row in found["pairs"]} == {59}
+        assert "not trained on unordered categories" in found["warnings"][0] and found["warnings"][0] in err
+        table = {name: np.array(cells) for name, cells in read_table(mixed).items()}
+        kept = table["b"] != "NA"
+        with pytest.warns(mist.MISTWarning):
+            expected = mist.load(tiny_checkpoint).estimate(
+                table["code"][kept], table["kind"][kept], discrete_x=True, discrete_y=True
+            )
+        by_name = {row["x"]: row["mi"] for row in found["pairs"]}
+        assert set(by_name) == {"a", "b", "code"} and by_name["code"] == pytest.approx(expected.mi, abs=1e-4)
+
+    def test_parquet(self, mixed: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        polars = pytest.importorskip("polars")
+        polars.read_csv(mixed, null_values="NA").write_parquet(mixed.with_suffix(".parquet"))
+        printed = []
+        for path in (mixed, mixed.with_suffix(".parquet")):
+            assert main(["pairwise", str(path), "--checkpoint", str(tiny_checkpoint)]) == 0
+            printed.append(capsys.readouterr().out)
+        assert printed[0] == printed[1]
+
+    def test_what_cannot_be_used(self, mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        broken = mixed.with_suffix(".parquet")
+        broken.write_text("no parquet")
+        for arguments, message in (
+            (["pairwise", str(mixed), "--columns", "a,z"], "--columns 'a,z' names no column ['z']"),
+            (["relevance", str(mixed), "--y", "z"], "--y 'z' names no column"),
+            (["pairwise", str(broken)], "is no Parquet file"),
+            (["pairwise", str(mixed.with_name("gone.parquet"))], "No such file"),
+            (["pairwise", str(mixed), "--nan-policy", "raise"], "has 1 missing value(s)"),
+        ):
+            assert main(arguments) == 2
+            assert message in capsys.readouterr().err, arguments
+
+
 def test_info(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tiny_checkpoint)]) == 0
     out = capsys.readouterr().out
@@ -136,7 +214,7 @@ def test_info_tells_where_n_went_further(
     assert "10 to 500, to 800 at up to 2 dims a side" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["estimate"], ["info"], ["benchmark"]])
+@pytest.mark.parametrize("command", [[], ["estimate"], ["pairwise"], ["relevance"], ["info"], ["benchmark"]])
 def test_help_shows_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])

@@ -58,10 +58,40 @@ def test_data_frames_and_series() -> None:
     frame = pandas.DataFrame(ROWS, columns=["a", "b", "c"])
     np.testing.assert_array_equal(prepare(frame, frame["a"]).x.values, ROWS)
     np.testing.assert_array_equal(prepare(frame["b"], frame).x.values, ROWS[:, [1]])
+    text = frame.assign(b=list("abcd") * 5)
     with pytest.raises(errors.NonNumericError, match="x column 'b' .*discrete_x=\\[1\\]"):
-        prepare(frame.assign(b="text"), frame)
-    labelled = prepare(frame.assign(b=list("abcd") * 5), frame, discrete_x=["b"])
-    assert labelled.x.groups == (0, 1, 1, 1, 1, 0)
+        prepare(text, frame, discrete_x=False)
+    for discrete in (None, ["b"]):
+        assert prepare(text, frame, discrete_x=discrete).x.groups == (0, 1, 1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_text_and_categoricals_of_data_frames_are_categories_unless_ordered(library: str) -> None:
+    frames = pytest.importorskip(library)
+    labels = ["low", "high", "middle", "middle"] * 5
+    order = ["low", "middle", "high"]
+    if library == "pandas":
+        columns = {
+            "text": labels,
+            "unordered": frames.Categorical(labels),
+            "ordered": frames.Categorical(labels, categories=order, ordered=True),
+        }
+        frame = frames.DataFrame(columns)
+        missing = frame.assign(ordered=frame["ordered"].where(frame.index > 0))
+    else:
+        types = {"text": frames.String, "unordered": frames.Categorical, "ordered": frames.Enum(order)}
+        frame = frames.DataFrame({name: frames.Series(labels, dtype=kind) for name, kind in types.items()})
+        missing = frame.with_columns(frames.Series("ordered", [None, *labels[1:]], dtype=types["ordered"]))
+    side = prepare(frame, COLUMN).x
+    assert side.groups == (1, 1, 1, 2, 2, 2, 0)
+    assert side.values[:, -1].tolist() == [0.0, 2.0, 1.0, 1.0] * 5
+    assert prepare(frame, COLUMN, discrete_x=["ordered", "text", "unordered"]).x.groups == (1, 1, 1, 2, 2, 2, 3, 3, 3)
+    assert prepare(missing, COLUMN, nan_policy="omit").num_points == 19
+
+
+def test_text_may_miss_values() -> None:
+    labels = np.array(["a", "b", None, "c"] * 5, dtype=object)
+    assert prepare(labels, COLUMN, nan_policy="omit").num_points == 15
 
 
 @pytest.mark.parametrize(
@@ -75,8 +105,12 @@ def test_data_frames_and_series() -> None:
         (ROWS[:, :, None], ROWS, errors.ShapeError, r"x has shape \(20, 3, 1\): expected .*reshape"),
         (ROWS, 3.0, errors.ShapeError, r"y has shape \(\): expected .*pass a sequence"),
         ([[1.0], [1.0, 2.0]], [1, 2], errors.ShapeError, r"x is ragged: expected .* one length"),
-        (ROWS, ["a"] * 20, errors.NonNumericError, r"y column 0 has dtype <U1: expected numbers;.*discrete_y=\[0\]"),
-        (ROWS, ["1.5"] * 20, errors.NonNumericError, r"y column 0 has dtype"),
+        (
+            ROWS,
+            ["1.5"] * 20,
+            errors.NonNumericError,
+            r"y column 0 holds numbers as text, such as '1.5'.*discrete_y=\[0\]",
+        ),
         (COLUMN + 1j, ROWS, errors.NonNumericError, r"x column 0 has dtype complex128"),
         (np.array([1, "b", 3, 4] * 5, dtype=object), ROWS, errors.NonNumericError, r"x column 0 holds 'b' \(row 1\)"),
         (np.array([object()] * 20), ROWS, errors.NonNumericError, r"x column 0 holds objects that are no numbers"),

@@ -144,7 +144,7 @@ class TestPairwise:
     def test_novel_pairs_are_counted(self, tiny_estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
         real = mist.screening.screen
         novel = lambda *args, **options: replace(real(*args, **options), novelty=np.r_[1.0, np.zeros(9)])  # noqa: E731
-        monkeypatch.setattr("mist.inference.screen", novel)
+        monkeypatch.setattr("mist.screening.screen", novel)
         with pytest.warns(mist.MISTWarning, match="1 of 10 pairs look unlike what checkpoint tiny@.* was trained on"):
             tiny_estimator.pairwise(table())
 

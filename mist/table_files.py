@@ -1,0 +1,69 @@
+"""Tables on disk: CSV as text or numbers, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from mist.errors import InputError
+
+__all__ = ["MISSING", "read_columns", "read_table"]
+
+MISSING = {"", "na", "n/a", "nan", "null", "none"}  # cells, in lower case
+
+
+def read_table(path: Path, delimiter: str | None = None) -> dict[str, list[str]]:
+    """The columns of a CSV file with a header line, as text; a tab separates where the name ends in .tsv."""
+    delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{path} is not a text table ({error}): expected CSV in UTF-8; export it as such"
+            ) from error
+    if not rows:
+        raise InputError(f"{path} is empty: expected a header line and one line for each point")
+    header = [name.strip() for name in rows[0]]
+    if len(set(header)) < len(header):
+        raise InputError(f"{path} has repeated column names {header}: expected each once; rename them")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, record {number}: {len(row)} cells, expected {len(header)} as in the header; "
+                "mend the line or choose another --delimiter"
+            )
+    return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(header)}
+
+
+def read_columns(path: Path, delimiter: str | None = None) -> dict[str, NDArray[Any]]:
+    """The columns of a CSV or Parquet file: numbers (n,) float64 with NaN where missing, else text with None."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _read_parquet(path)
+    columns = {}
+    for name, cells in read_table(path, delimiter).items():
+        present = [None if text.lower() in MISSING else text for text in cells]
+        try:
+            columns[name] = np.array([np.nan if text is None else float(text) for text in present])
+        except ValueError:
+            columns[name] = np.array(present, dtype=object)
+    return columns
+
+
+def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
+    for backend, needed in (("polars", "polars"), ("pandas", "pyarrow")):
+        if all(importlib.util.find_spec(name) is not None for name in (backend, needed)):
+            try:
+                frame = nw.read_parquet(str(path), backend=backend)  # type: ignore[arg-type]
+            except FileNotFoundError:
+                raise
+            except Exception as error:  # whatever the library calls a file that it cannot read
+                raise InputError(f"{path} is no Parquet file ({error}): expected one; export it as such") from error
+            return {name: np.asarray(frame[name].to_numpy()) for name in frame.columns}
+    raise InputError(f"reading {path} needs polars, or pandas and pyarrow: pip install polars, or export CSV")

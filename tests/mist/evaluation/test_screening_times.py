@@ -8,9 +8,8 @@ import pytest
 
 from mist.evaluation.screening import main
 
-pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
-
+@pytest.mark.filterwarnings("ignore::mist.MISTWarning")  # trained to n = 500
 def test_command(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     assert main(["--checkpoint", str(tiny_checkpoint), "--columns", "4", "--features", "3"]) == 0

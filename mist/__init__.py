@@ -18,11 +18,13 @@ from mist.errors import (
 )
 from mist.independence import IndependenceTest
 from mist.inference import Estimator, estimate, load
+from mist.reliability import Check, Reliability
 from mist.result import InformationEstimate, MIEstimate
 from mist.screening import PairwiseMI, RelevanceMI
 from mist.version import __version__
 
 __all__ = [
+    "Check",
     "CheckpointError",
     "CheckpointFormatError",
     "CheckpointNotFoundError",
@@ -40,6 +42,7 @@ __all__ = [
     "NonNumericError",
     "PairwiseMI",
     "RelevanceMI",
+    "Reliability",
     "ShapeError",
     "TooFewPointsError",
     "TrainedRangeError",

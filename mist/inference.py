@@ -23,6 +23,7 @@ from mist.inputs import Discrete, NanPolicy, Prepared, Side, prepare
 from mist.multivariate import conditional_mutual_information, o_information, total_correlation
 from mist.network import MISTNetwork
 from mist.novelty import LIMIT
+from mist.reliability import Reliability, reliability
 from mist.result import InformationEstimate, MIEstimate, Units, check_units
 from mist.screening import PairwiseMI, RelevanceMI, pairwise, relevance
 from mist.tables import Columns, TableNanPolicy
@@ -266,6 +267,30 @@ class Estimator:
         """
         result = o_information(self, table, columns, units, nan_policy, discrete)
         _emit(result.warnings)
+        return result
+
+    def check(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        units: Units = "nats",
+        nan_policy: NanPolicy = "raise",
+        discrete_x: Discrete = None,
+        discrete_y: Discrete = None,
+        random_state: int | None = 0,
+    ) -> Reliability:
+        """What an estimate must satisfy whatever the data, tried on x and y, n >= 60: print the result, or plot it.
+
+        Halves, quarters, ... of the points, extrapolated to infinitely many; shuffled pairs must hold nothing, a
+        function of a column beside it nothing new, two independent copies twice as much; points should not resemble the
+        next ones. random_state: seed of the parts and shuffles. Other arguments as in `estimate`. Raises an
+        `InputError` subclass.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MISTWarning)
+            result = reliability(self, x, y, units, nan_policy, (discrete_x, discrete_y), random_state)
+        _emit(result.estimate.warnings)
         return result
 
     def independence_test(

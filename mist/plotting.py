@@ -9,10 +9,11 @@ import numpy as np
 from mist.errors import InputError
 
 if TYPE_CHECKING:
+    from mist.reliability import Reliability
     from mist.result import MIEstimate
     from mist.screening import PairwiseMI, RelevanceMI
 
-__all__ = ["plot_estimate", "plot_pairwise", "plot_relevance"]
+__all__ = ["plot_estimate", "plot_pairwise", "plot_relevance", "plot_reliability"]
 
 _WRITTEN = 12  # variables up to which a heat map has its numbers written in
 _BARS = 40  # of the most informative variables
@@ -99,4 +100,24 @@ def plot_relevance(found: RelevanceMI, ax: Any = None) -> Any:
     axes.set_yticks(np.arange(len(order)), [found.names[i] for i in order], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(f"MI with {found.target} ({found.units}), {found.level:.0%} interval")
+    return axes
+
+
+def plot_reliability(found: Reliability, ax: Any = None) -> Any:
+    """Mean estimates of disjoint parts against 1/N, the line through them to 1/N = 0, the interval of all points."""
+    axes = _axes(ax, (6.4, 4.2))
+    inverse = 1 / found.sizes
+    low, high = found.estimate.interval(0.9)
+    axes.axhspan(low, high, color="tab:blue", alpha=0.12, label="90 % interval of all points")
+    axes.errorbar(inverse, found.means, yerr=np.nan_to_num(found.errors), fmt="o", label="mean of disjoint parts")
+    value, error = found.extrapolated
+    slope = float(np.polyfit(inverse, found.means - value, 1)[0]) if len(inverse) > 1 else 0.0
+    axes.plot([0, inverse.max()], [value, value + slope * inverse.max()], color="tab:gray", linestyle="--")
+    axes.errorbar([0], [value], yerr=[np.nan_to_num(error)], fmt="D", color="black", label="extrapolated")
+    axes.set_xticks([0, *inverse], ["1/∞", *(f"1/{size:,}" for size in found.sizes)], rotation=45, fontsize=8)
+    axes.set_ylabel(f"mutual information ({found.units})")
+    failed = [check.name for check in found.checks if not check.passed]
+    title = f"failed: {', '.join(failed)}" if failed else "all checks passed"
+    axes.set_title(title, fontsize=10, color="tab:red" if failed else "black")
+    axes.legend(fontsize=8)
     return axes

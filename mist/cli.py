@@ -7,8 +7,7 @@ import csv
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,41 +15,13 @@ from numpy.typing import NDArray
 
 import mist
 from mist.checkpoint import available_checkpoints
+from mist.cli_options import BENCHMARK_EXAMPLE, build_parser
 from mist.errors import InputError, MISTError, MISTWarning
+from mist.html_report import html_report
 from mist.screening import PairwiseMI, RelevanceMI
 from mist.table_files import MISSING, read_columns, read_table
 
 __all__ = ["main"]
-
-_ESTIMATE_EXAMPLE = """example:
-  mist-mi estimate data.csv --x age,bmi --y progression --units bits --level 0.9
-
-The file has a header line. Empty cells, NA and NaN are missing values (see --nan-policy)."""
-
-_PAIRWISE_EXAMPLE = """examples:
-  mist-mi pairwise data.csv
-  mist-mi pairwise data.parquet --columns age,bmi,sex --category sex --format json
-  mist-mi pairwise data.csv --plot pairs.png > pairs.csv
-
-Columns of text are unordered categories. Missing cells leave out the point in their pairs alone (see --nan-policy)."""
-
-_RELEVANCE_EXAMPLE = """example:
-  mist-mi relevance data.csv --y progression --top 10
-
-Every other column against the target, the most informative first."""
-
-_INFO_EXAMPLE = """example:
-  mist-mi info default"""
-
-_BENCHMARK_EXAMPLE = """example:
-  mist-mi benchmark --suite core"""
-
-_EPILOG = """examples:
-  mist-mi estimate data.csv --x age,bmi --y progression
-  mist-mi pairwise data.csv --plot pairs.png
-  mist-mi relevance data.csv --y progression
-  mist-mi info
-  mist-mi benchmark --suite core"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["benchmark"]:  # its options are those of python -m mist.evaluation
         return _benchmark(arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = build_parser(_COMMANDS).parse_args(arguments)
     try:
         return int(options.run(options))
     except (MISTError, OSError) as error:
@@ -66,109 +37,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="mist-mi", description=mist.__doc__, epilog=_EPILOG, formatter_class=raw)
-    parser.add_argument("--version", action="version", version=f"mist-mi {mist.__version__}")
-    commands = parser.add_subparsers(metavar="command", required=True)
-
-    estimate = commands.add_parser(
-        "estimate",
-        help="mutual information between columns of a CSV file",
-        description="Mutual information between columns of a CSV file, with an interval.",
-        epilog=_ESTIMATE_EXAMPLE,
-        formatter_class=raw,
-    )
-    estimate.add_argument("file", type=Path, help="CSV with a header line (.tsv: separated by tabs)")
-    estimate.add_argument("--x", required=True, metavar="A,B", help="columns of X, separated by commas")
-    estimate.add_argument("--y", required=True, metavar="C", help="columns of Y")
-    estimate.add_argument("--category", default="", metavar="A,C", help="those of them that are unordered categories")
-    estimate.add_argument("--units", choices=["nats", "bits"], default="nats")
-    estimate.add_argument("--level", type=float, default=0.9, help="probability of the interval (default: %(default)s)")
-    estimate.add_argument("--nan-policy", choices=["raise", "omit"], default="raise", help="missing values")
-    estimate.add_argument(
-        "--on-limit", choices=["raise", "warn", "subsample"], default="warn", help="n or dims outside the trained range"
-    )
-    estimate.add_argument("--delimiter", default=None, help="column separator (default: a comma; a tab for .tsv)")
-    estimate.add_argument("--checkpoint", default="default", help="name or folder (default: %(default)s)")
-    estimate.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
-    estimate.add_argument("--json", action="store_true", help="print one JSON object, quantiles included")
-    estimate.set_defaults(run=_estimate)
-
-    pairwise = commands.add_parser(
-        "pairwise",
-        help="mutual information between all pairs of columns",
-        description="Mutual information between all pairs of columns of a table, with intervals.",
-        epilog=_PAIRWISE_EXAMPLE,
-        formatter_class=raw,
-    )
-    _add_screening(pairwise)
-    pairwise.add_argument("--columns", default="", metavar="A,B", help="columns to take (default: all)")
-    pairwise.set_defaults(run=_pairwise)
-
-    relevance = commands.add_parser(
-        "relevance",
-        help="mutual information of every column with a target",
-        description="Mutual information of every column of a table with a target, with intervals.",
-        epilog=_RELEVANCE_EXAMPLE,
-        formatter_class=raw,
-    )
-    _add_screening(relevance)
-    relevance.add_argument("--y", required=True, metavar="C", help="column of the target, or several taken together")
-    relevance.add_argument("--columns", default="", metavar="A,B", help="columns to score (default: all others)")
-    relevance.set_defaults(run=_relevance)
-
-    info = commands.add_parser(
-        "info",
-        help="what a checkpoint is and was trained on",
-        description="What a checkpoint is and was trained on.",
-        epilog=_INFO_EXAMPLE,
-        formatter_class=raw,
-    )
-    info.add_argument("checkpoint", nargs="?", default="default", help="name or folder (default: %(default)s)")
-    info.add_argument("--json", action="store_true", help="print config.json")
-    info.set_defaults(run=_info)
-
-    commands.add_parser("benchmark", help="the evaluation report of a checkpoint (needs no more than matplotlib)")
-    return parser
-
-
-def _add_screening(parser: argparse.ArgumentParser) -> None:
-    """Options of both kinds of screening."""
-    parser.add_argument("file", type=Path, help="CSV with a header line (.tsv: separated by tabs), or Parquet")
-    parser.add_argument(
-        "--category", default="", metavar="A,C", help="columns of numbers that are unordered categories"
-    )
-    parser.add_argument("--units", choices=["nats", "bits"], default="nats")
-    parser.add_argument("--level", type=float, default=0.9, help="probability of the intervals (default: %(default)s)")
-    parser.add_argument(
-        "--nan-policy", choices=["raise", "omit", "pairwise"], default="pairwise", help="missing values"
-    )
-    parser.add_argument(
-        "--format", choices=["table", "csv", "json"], default=None, help="default: a table for a terminal"
-    )
-    parser.add_argument("--top", type=int, default=None, help="only so many rows")
-    parser.add_argument("--plot", type=Path, default=None, help="write a picture there (needs matplotlib)")
-    parser.add_argument("--progress", action="store_true", help="count on standard error")
-    parser.add_argument("--delimiter", default=None, help="column separator (default: a comma; a tab for .tsv)")
-    parser.add_argument("--checkpoint", default="default", help="name or folder (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
-
-
 def _pairwise(options: argparse.Namespace) -> int:
+    return _print_screened(_all_pairs(options)[0], options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    found, columns = _all_pairs(options)
+    page = html_report(found, columns, options.title or f"Mutual information in {options.file.name}", options.strongest)
+    options.output.write_text(page, encoding="utf-8")
+    for message in found.warnings:
+        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    print(f"wrote {options.output}")
+    return 0
+
+
+def _all_pairs(options: argparse.Namespace) -> tuple[PairwiseMI, dict[str, NDArray[Any]]]:
+    """All pairs of the columns asked for, and the columns."""
     table = read_columns(options.file, options.delimiter)
     names = _chosen(options.columns, table, "--columns") if options.columns else list(table)
     categories = _categories(options, table)
+    columns = {name: _category(table[name]) if name in categories else table[name] for name in names}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MISTWarning)  # printed below
+        warnings.simplefilter("ignore", MISTWarning)  # printed by the caller
         found = mist.load(options.checkpoint, device=options.device).pairwise(
-            {name: _category(table[name]) if name in categories else table[name] for name in names},
+            columns,
             units=options.units,
             level=options.level,
             nan_policy=options.nan_policy,
             progress=options.progress,
         )
-    return _print_screened(found, options)
+    return found, columns
 
 
 def _relevance(options: argparse.Namespace) -> int:
@@ -238,22 +136,41 @@ def _short(value: Any) -> str:
     return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _estimate(options: argparse.Namespace) -> int:
+def _sides(options: argparse.Namespace) -> tuple[list[str], list[str], dict[str, Any]]:
+    """Names of the columns of X and Y, and the arguments of an estimate of them."""
     table = read_table(options.file, options.delimiter)
     names_x, names_y = _chosen(options.x, table, "--x"), _chosen(options.y, table, "--y")
     categories = _chosen(options.category, table, "--category") if options.category else []
+    arguments = {
+        "x": _cells(table, names_x, categories),
+        "y": _cells(table, names_y, categories),
+        "units": options.units,
+        "nan_policy": options.nan_policy,
+        "discrete_x": [j for j, name in enumerate(names_x) if name in categories],
+        "discrete_y": [j for j, name in enumerate(names_y) if name in categories],
+    }
+    return names_x, names_y, arguments
+
+
+def _check(options: argparse.Namespace) -> int:
+    arguments = _sides(options)[2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MISTWarning)
+        found = mist.load(options.checkpoint, device=options.device).check(**arguments)
+    print(found)
+    if options.plot is not None:
+        found.plot().figure.savefig(options.plot, dpi=150)
+    for message in found.estimate.warnings:
+        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    return 0 if found.passed else 1
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    names_x, names_y, arguments = _sides(options)
     estimator = mist.load(options.checkpoint, device=options.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MISTWarning)  # printed below
-        result = estimator.estimate(
-            _cells(table, names_x, categories),
-            _cells(table, names_y, categories),
-            units=options.units,
-            nan_policy=options.nan_policy,
-            on_limit=options.on_limit,
-            discrete_x=[j for j, name in enumerate(names_x) if name in categories],
-            discrete_y=[j for j, name in enumerate(names_y) if name in categories],
-        )
+        result = estimator.estimate(**arguments, on_limit=options.on_limit)
     low, high = result.interval(options.level)
     if options.json:
         print(json.dumps({**result.to_dict(), "interval_level": options.level, "interval": [low, high]}))
@@ -304,7 +221,7 @@ def _benchmark(arguments: list[str]) -> int:
     from mist.evaluation.__main__ import main as evaluate
 
     if {"-h", "--help"} & set(arguments):
-        print(f"{_BENCHMARK_EXAMPLE}\n")
+        print(f"{BENCHMARK_EXAMPLE}\n")
     return int(evaluate(arguments) or 0)
 
 
@@ -337,6 +254,16 @@ def _cell(text: str, name: str, row: int, is_category: bool) -> object:
             f"column {name!r} holds {text!r} (line {row + 2}): expected numbers; "
             f"convert it, or declare an unordered category with --category {name}"
         ) from None
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "estimate": _estimate,
+    "check": _check,
+    "pairwise": _pairwise,
+    "relevance": _relevance,
+    "report": _report,
+    "info": _info,
+}
 
 
 if __name__ == "__main__":

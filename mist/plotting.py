@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mist.result import MIEstimate
     from mist.screening import PairwiseMI, RelevanceMI
 
-__all__ = ["plot_estimate", "plot_pairwise", "plot_relevance", "plot_reliability"]
+__all__ = ["clustered_order", "plot_estimate", "plot_pairwise", "plot_relevance", "plot_reliability"]
 
 _WRITTEN = 12  # variables up to which a heat map has its numbers written in
 _BARS = 40  # of the most informative variables
@@ -52,7 +52,7 @@ def plot_estimate(estimate: MIEstimate, ax: Any = None) -> Any:
     return axes
 
 
-def _clustered(similarity: np.ndarray) -> np.ndarray:
+def clustered_order(similarity: np.ndarray) -> np.ndarray:
     """An order of the variables in which alike ones stand together (average linkage, optimal leaf order)."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
@@ -70,7 +70,7 @@ def plot_pairwise(found: PairwiseMI, ax: Any = None) -> Any:
     count = len(found.names)
     size = min(12.0, 2.5 + 0.55 * count) if count <= _WRITTEN else 9.0
     axes = _axes(ax, (size + 1, size))
-    order = _clustered(found.normalized)
+    order = clustered_order(found.normalized)
     shown = found.normalized[np.ix_(order, order)]
     image = axes.imshow(shown, vmin=0, vmax=1, cmap="viridis")
     names = [found.names[i] for i in order]

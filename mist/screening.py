@@ -205,7 +205,7 @@ def screening_warnings(
     messages += [
         text for shape in sorted(shapes) if 0 not in shape for text in estimator.outside_trained_ranges(*shape)
     ]
-    if not estimator.checkpoint.trained_on_categories and any(any(v.side.groups) for v in variables):
+    if not estimator.checkpoint.trained_on_categories and any(variable.has_categories for variable in variables):
         messages.append(
             f"checkpoint {estimator.checkpoint.label} was not trained on unordered categories: rough estimates"
         )

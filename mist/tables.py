@@ -46,6 +46,11 @@ class Variable:
             ranks = double_ranks(torch.from_numpy(np.ascontiguousarray(side.values.T)))
         return cls(name, tuple(columns), missing, side, ranks, tuple(warnings))
 
+    @property
+    def has_categories(self) -> bool:
+        """Whether some column is a category of more than two levels."""
+        return any(column.is_category and np.nanmax(column.values, initial=0) > 1 for column in self.columns)
+
     def at(self, rows: NDArray[np.bool_], ties_known: bool) -> Variable:
         """The same variable over some of the points."""
         kept = [Column(column.name, column.values[rows], column.is_category) for column in self.columns]

@@ -196,6 +196,20 @@ class TestScreening:
             assert message in capsys.readouterr().err, arguments
 
 
+def test_check_exits_with_1_where_one_fails(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    names = table.read_text().splitlines()[0].split(",")
+    picture = tmp_path / "check.png"
+    assert main(["check", str(table), "--x", names[0], "--y", names[2], "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out.startswith("Consistent: ") and picture.is_file()
+    lines = table.read_text().splitlines()
+    ordered = sorted(lines[1:], key=lambda line: float(line.split(",")[0]))
+    table.write_text("\n".join([lines[0], *ordered]))
+    assert main(["check", str(table), "--x", names[0], "--y", names[2], "--units", "bits"]) == 1
+    assert "FAIL independent points" in capsys.readouterr().out
+    assert main(["check", str(table), "--x", names[0], "--y", "none"]) == 2
+
+
 def test_info(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tiny_checkpoint)]) == 0
     out = capsys.readouterr().out
@@ -214,7 +228,9 @@ def test_info_tells_where_n_went_further(
     assert "10 to 500, to 800 at up to 2 dims a side" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["estimate"], ["pairwise"], ["relevance"], ["info"], ["benchmark"]])
+@pytest.mark.parametrize(
+    "command", [[], ["estimate"], ["pairwise"], ["relevance"], ["report"], ["check"], ["info"], ["benchmark"]]
+)
 def test_help_shows_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])

@@ -12,7 +12,7 @@ import torch
 
 import mist
 from mist.checkpoint import save_checkpoint
-from mist.evaluation.novelty import alarms, main, real_tables
+from mist.evaluation.novelty import alarms, choose_limit, main, real_tables
 from mist.evaluation.suites import bmi_40
 from mist.network import MISTNetwork
 from mist.novelty import Novelty
@@ -69,3 +69,12 @@ def test_a_missing_scikit_learn_is_told_before_the_work(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main([]) == 2
     assert "scikit-learn, whose tables are read, is missing: pip install" in capsys.readouterr().err
+
+
+def test_the_limit_weighs_false_alarms_more() -> None:
+    usual = np.linspace(0, 1, 1001)
+    seen = np.full(100, 0.985)
+    assert choose_limit(usual, seen) == (0.98, 1.0, pytest.approx(0.02, abs=0.001))
+    assert choose_limit(usual, np.full(100, 0.2))[0] == 0.998  # nothing to win
+    mixed = np.r_[np.full(5, 0.96), np.full(95, 0.999)]
+    assert choose_limit(usual, mixed)[0] == 0.998  # five more in a hundred are not worth four false alarms

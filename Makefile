@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS ?=
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark docs clean
 
 ## demo: estimate MI on real tables with the shipped checkpoint
 demo: $(VENV)/.demo
@@ -32,9 +32,13 @@ lint: $(VENV)/.lint
 benchmark: $(VENV)/.test
 	$(BIN)/python -m mist.evaluation $(ARGS)
 
+## docs: the site of the documentation, in site/
+docs: $(VENV)/.test
+	$(BIN)/python -m mkdocs build --strict
+
 ## clean: the environment, builds and caches (never outputs of runs)
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and alone; its exact build then constrains every later install, which fails rather than replaces it.

@@ -23,9 +23,9 @@ def radial_covariance(scores: Tensor, dim_x: int) -> Tensor:
     """
     sides = []
     for side in (scores[:, :dim_x], scores[:, dim_x:]):
-        norm = side.square().mean(-2, keepdim=True).sqrt()
+        norm = side.square().mean(-2, keepdim=True).clamp(min=1e-24).sqrt()  # a slope at 0, too
         norm = norm - norm.mean(-1, keepdim=True)
-        norm = norm / norm.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
+        norm = norm / norm.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
         sides += [side, side * norm, side * (norm.square() - 1)]
     functions = torch.cat(sides, dim=-2)
     functions = functions - functions.mean(-1, keepdim=True)

@@ -21,6 +21,7 @@ __all__ = [
     "Features",
     "extract_features",
     "features_of_ranks",
+    "features_of_scores",
     "global_width",
     "point_width",
 ]
@@ -84,22 +85,23 @@ def _canonical_pairs(
     xx: Tensor, yy: Tensor, xy: Tensor, x: Tensor, y: Tensor, ridge: float, num_pairs: int
 ) -> tuple[Tensor, Tensor]:
     """Leading canonical score pairs (B, T, N) each, of unit variance, through eigh of the smaller side."""
-    root_x, root_y = _inverse_root(xx, ridge), _inverse_root(yy, ridge)
-    whitened = root_x @ xy @ root_y.mT
-    wide = whitened.shape[-2] > whitened.shape[-1]
-    small = whitened.mT if wide else whitened
-    squared, vectors = torch.linalg.eigh(small @ small.mT)
-    squared, vectors = squared.flip(-1)[..., :num_pairs], vectors.flip(-1)[..., :num_pairs]  # (B, T), (B, small, T)
-    vectors = vectors * (squared > 1e-13 * squared[..., :1] + 1e-26).unsqueeze(-2)  # the others point anywhere
-    other = small.mT @ vectors
-    other = other / other.square().sum(-2, keepdim=True).sqrt().clamp(min=1e-9)
-    left, right = (other, vectors) if wide else (vectors, other)
+    with torch.no_grad():  # directions are constants
+        root_x, root_y = _inverse_root(xx, ridge), _inverse_root(yy, ridge)
+        whitened = root_x @ xy @ root_y.mT
+        wide = whitened.shape[-2] > whitened.shape[-1]
+        small = whitened.mT if wide else whitened
+        squared, vectors = torch.linalg.eigh(small @ small.mT)
+        squared, vectors = squared.flip(-1)[..., :num_pairs], vectors.flip(-1)[..., :num_pairs]  # (B, T), (B, small, T)
+        vectors = vectors * (squared > 1e-13 * squared[..., :1] + 1e-26).unsqueeze(-2)  # the others point anywhere
+        other = small.mT @ vectors
+        other = other / other.square().sum(-2, keepdim=True).sqrt().clamp(min=1e-9)
+        left, right = (other, vectors) if wide else (vectors, other)
     u, v = (left.mT @ root_x).float() @ x, (right.mT @ root_y).float() @ y
     return _standardise(u), _standardise(v)
 
 
 def _standardise(values: Tensor) -> Tensor:
-    return values / values.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
+    return values / values.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
 
 
 def _pair_features(u: Tensor, v: Tensor, width: int) -> Tensor:
@@ -150,24 +152,41 @@ def features_of_ranks(
 ) -> Features:
     """`extract_features` from the double ranks of every coordinate, X's first, (B, D, N) int64."""
     with torch.autocast(device_type=ranks.device.type, enabled=False), torch.no_grad():
-        return _extract(ranks, dim_x, config, groups_x, groups_y)
+        scores = gaussian_scores(ranks)
+        return _extract(ranks, scores, scores, dim_x, config, groups_x, groups_y)
+
+
+def features_of_scores(ranks: Tensor, scores: Tensor, fixed: Tensor, dim_x: int, config: FeatureConfig) -> Features:
+    """Features as differentiable functions of scores, (B, D, N) float64, that stand for those of the ranks.
+
+    The order of points, masks, the robust correlation and all from it, neighbours, levels and the canonical directions
+    are constants: those of the ranks and of the scores `fixed`.
+    """
+    with torch.autocast(device_type=ranks.device.type, enabled=False):
+        return _extract(ranks, scores, fixed, dim_x, config, None, None)
 
 
 def _extract(
-    ranks: Tensor, dim_x: int, config: FeatureConfig, groups_x: Tensor | None, groups_y: Tensor | None
+    ranks: Tensor,
+    scores: Tensor,
+    fixed: Tensor,
+    dim_x: int,
+    config: FeatureConfig,
+    groups_x: Tensor | None,
+    groups_y: Tensor | None,
 ) -> Features:
     batch, dim, num_points = ranks.shape
     dim_y = dim - dim_x
     device = ranks.device
-    scores = gaussian_scores(ranks)
     polynomials, scale_second, scale_third = hermite(scores)  # (B, 3D, N) float64
     moments = covariances(polynomials, scale_second, scale_third)
     correlation = moments.c11
+    held = moments if fixed is scores else covariances(*hermite(fixed))  # what the constants come from
     scores32 = polynomials[:, : 2 * dim].float()
-    kendall = kendall_correlation(scores, canonical_order(ranks), config.num_shifts)
+    kendall = kendall_correlation(fixed, canonical_order(ranks), config.num_shifts)
     binary = ranks.amax(-1) - ranks.amin(-1) == num_points  # two levels: their τ-b is their correlation
     both_binary = binary.unsqueeze(-1) & binary.unsqueeze(-2)
-    kendall = torch.where(both_binary, torch.sin(0.5 * math.pi * correlation.float()), kendall)
+    kendall = torch.where(both_binary, torch.sin(0.5 * math.pi * held.c11.float()), kendall)
 
     sides = torch.arange(dim, device=device) < dim_x
     same_side = sides.unsqueeze(-1) == sides
@@ -178,11 +197,22 @@ def _extract(
 
     exx, eyy, exy = _blocks(moments.expanded(), dim_x)
     expanded = torch.cat([torch.cat([exx, exy], dim=-1), torch.cat([exy.mT, eyy], dim=-1)], dim=-2)
-    panel = base_panel(scores, ranks, correlation, kendall, expanded, dim_x, tied=tied if config.ties else None)
-    xx, yy, xy = correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
-    u, v = _canonical_pairs(xx, yy, xy, scores32[:, :dim_x], scores32[:, dim_x:dim], 0.05, config.num_canonical_pairs)
+    panel = base_panel(
+        scores,
+        ranks,
+        correlation,
+        kendall,
+        expanded,
+        dim_x,
+        tied=tied if config.ties else None,
+        fixed=(fixed, held.c11),
+    )
+    xx, yy, xy = _sides(correlation, dim_x)
+    x, y = scores32[:, :dim_x], scores32[:, dim_x:dim]
+    u, v = _canonical_pairs(*_sides(held.c11, dim_x), x, y, 0.05, config.num_canonical_pairs)
     ex, ey = (side.flatten(1, 2) for side in scores32.unflatten(1, (2, dim)).split([dim_x, dim_y], dim=2))
-    eu, ev = _canonical_pairs(exx, eyy, exy, ex, ey, 0.05 + dim / num_points, config.num_expanded_pairs)
+    held_expanded = (exx, eyy, exy) if held is moments else _blocks(held.expanded(), dim_x)
+    eu, ev = _canonical_pairs(*held_expanded, ex, ey, 0.05 + dim / num_points, config.num_expanded_pairs)
     norms_x, norms_y = scores32[:, :dim_x].square().mean(-2), scores32[:, dim_x:dim].square().mean(-2)
     radii = [
         feature
@@ -251,11 +281,17 @@ def _disagreements(panel: Panel, num_points: int) -> Tensor:
     return torch.asinh((panel.candidates - reference) * math.sqrt(num_points)) / 2 * panel.mask
 
 
-def _blocks(gram: Tensor, dim_x: int) -> list[Tensor]:
+def _blocks(gram: Tensor, dim_x: int) -> tuple[Tensor, Tensor, Tensor]:
     """X with X, Y with Y and X with Y of the covariances (B, 2D, 2D) of scores and second Hermite polynomials."""
     parts = gram.unflatten(2, (2, -1)).unflatten(1, (2, -1))  # (B, 2, D, 2, D)
     x, y = slice(None, dim_x), slice(dim_x, None)
-    return [parts[:, :, rows, :, columns].flatten(1, 2).flatten(2) for rows, columns in ((x, x), (y, y), (x, y))]
+    xx, yy, xy = (parts[:, :, i, :, j].flatten(1, 2).flatten(2) for i, j in ((x, x), (y, y), (x, y)))
+    return xx, yy, xy
+
+
+def _sides(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor, Tensor]:
+    """X with X, Y with Y and X with Y of (B, D, D)."""
+    return correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
 
 
 def _groups(groups: Tensor | None, dim: int, device: torch.device) -> Tensor:

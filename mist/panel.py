@@ -97,6 +97,13 @@ def _factor_information(factor: Tensor, other: Tensor, dim_x: int) -> tuple[Tens
 
 
 def _gaussian_information(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
+    if correlation.requires_grad:  # what is masked must not reach the gradient: a singular factor has none
+        defined = _gaussian_information(correlation.detach(), dim_x)[1]
+        eye = torch.eye(correlation.shape[-1], dtype=correlation.dtype, device=correlation.device)
+        safe = torch.where(defined[..., None, None], correlation, eye)
+        factor = torch.linalg.cholesky_ex(safe)[0]
+        other = torch.linalg.cholesky_ex(safe[..., dim_x:, dim_x:])[0]
+        return _factor_information(factor, other, dim_x)[0], defined
     factor, info = torch.linalg.cholesky_ex(correlation)
     other, info_other = torch.linalg.cholesky_ex(correlation[..., dim_x:, dim_x:])
     value, defined = _factor_information(factor, other, dim_x)
@@ -187,7 +194,7 @@ def _radii(scores: Tensor, correlation: Tensor) -> Tensor:
 def _correlate(a: Tensor, b: Tensor) -> Tensor:
     a = a - a.mean(-1, keepdim=True)
     b = b - b.mean(-1, keepdim=True)
-    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt().clamp(min=1e-12)
+    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).clamp(min=1e-24).sqrt()
 
 
 def _information(squared: Tensor) -> Tensor:
@@ -247,13 +254,16 @@ def base_panel(
     dim_x: int,
     *,
     tied: Tensor | None = None,
+    fixed: tuple[Tensor, Tensor] | None = None,
 ) -> Panel:
     """All candidates of one batch.
 
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
     robust correlation, expanded (B, 2D, 2D) the covariances of scores and squares, X's first; tied (B, D) marks columns
-    by their ties, without it the candidates for discrete and mixed pairs are masked.
+    by their ties, without it the candidates for discrete and mixed pairs are masked. What is no function of scores that
+    can be differentiated comes from `fixed`, scores and their correlation (None: those given).
     """
+    fixed_scores, fixed_correlation = fixed or (scores, correlation)
     batch, dim, num_points = scores.shape
     dim_y = dim - dim_x
     eye = torch.eye(dim, dtype=correlation.dtype, device=scores.device)
@@ -265,7 +275,7 @@ def base_panel(
     gaussian, defined = _gaussian_information((correlation + ridges * eye) / (1 + ridges), dim_x)  # (R, B)
     defined = defined & (every.unsqueeze(0) if regular else (ridges.view(-1, 1) > 0))
 
-    robust, factor, inverse = _shrink_to_positive(kendall.double(), correlation)
+    robust, factor, inverse = _shrink_to_positive(kendall.double(), fixed_correlation)
     other, info = torch.linalg.cholesky_ex(robust[:, dim_x:, dim_x:])
     robust_information, robust_defined = _factor_information(factor, other, dim_x)
     robust_defined = robust_defined & (info == 0)
@@ -278,11 +288,11 @@ def base_panel(
     radial = _correlate((radii_x.double() + 0.01).log(), (radii_y.double() + 0.01).log())
 
     if dim <= KSG_MAX_DIM:
-        ksg = ksg_mutual_information(scores[:, :dim_x], scores[:, dim_x:])
+        ksg = ksg_mutual_information(fixed_scores[:, :dim_x], fixed_scores[:, dim_x:])
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
-    discrete, discrete_masks = _discrete_candidates(scores, ranks, tied, dim_x)
+    discrete, discrete_masks = _discrete_candidates(fixed_scores, ranks, tied, dim_x)
 
     expansions, expansion_masks = _expansion_candidates(scores, expanded, dim_x)
 

@@ -30,6 +30,10 @@ STRENGTH = 0  # the relation that says how strong a pair is: |r|
 def hermite(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The scores and their second and third Hermite polynomial, centred and of unit variance, (B, D, N) -> (B, 3D, N)
     float64, and the standard deviations (B, D, 1) that the second and third had."""
+    if scores.requires_grad:  # nothing in place, for the graph
+        second, scale_second = _standardised(scores.square())
+        third, scale_third = _standardised(scores * (scores.square() - 3))
+        return torch.cat([scores, second, third], dim=1), scale_second, scale_third
     batch, dim, num_points = scores.shape
     stacked = torch.empty(batch, 3 * dim, num_points, dtype=scores.dtype, device=scores.device)
     first, second, third = stacked.split(dim, dim=1)
@@ -76,6 +80,13 @@ def _standardise(values: Tensor) -> Tensor:
     scale = scale.clamp(min=1e-6)
     values /= scale
     return scale
+
+
+def _standardised(values: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_standardise`, of a copy."""
+    values = values - values.mean(-1, keepdim=True)
+    scale = values.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
+    return values / scale, scale
 
 
 def kendall_correlation(scores: Tensor, order: Tensor, num_shifts: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Unordered categories as indicator columns, the same for every relabelling of the levels."""
+"""Unordered categories as indicator columns; up to `MAX_LEVELS` levels every relabelling gives the same."""
 
 from __future__ import annotations
 
@@ -6,42 +6,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-__all__ = ["MAX_LEVELS", "category_codes", "encode_category", "level_order", "pool_rare_levels"]
+__all__ = ["MAX_LEVELS", "category_codes", "encode_category", "is_missing", "level_order", "pool_rare_levels"]
 
 MAX_LEVELS = 32
 
 
-def category_codes(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Codes 0, 1, ... of a column of labels of any kind; NaN where the label is missing (None or NaN)."""
-    labels = np.asarray(values).tolist()
-    codes: dict[Any, int] = {}
-    missing = [label is None or label != label or type(label).__name__ == "NAType" for label in labels]
-    return np.array(
-        [np.nan if gone else codes.setdefault(label, len(codes)) for label, gone in zip(labels, missing)],
-        dtype=np.float64,
+def is_missing(value: Any) -> bool:
+    """None, NaN and the missing values of pandas."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     )
 
 
-def level_order(codes: NDArray[np.int64], others: list[tuple[NDArray[np.float64], bool]]) -> NDArray[np.int64]:
-    """Levels from the commonest to the rarest: (K,) codes.
+def category_codes(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Codes 0, 1, ... of a column of labels of any kind, in the order of their text; NaN where the label is missing."""
+    labels = np.asarray(values).tolist()
+    known = sorted(
+        {label for label in labels if not is_missing(label)}, key=lambda label: (str(label), str(type(label)))
+    )
+    codes = {label: code for code, label in enumerate(known)}
+    return np.array([np.nan if is_missing(label) else codes[label] for label in labels], dtype=np.float64)
 
-    Neither the labels nor the order of the points decide between equally common levels, but where their points lie
-    among the other columns (`others`: values and whether they are codes): the squared centred rank, which rising and
-    falling maps leave alone, or the size of the point's level there. Only levels that tie in that, too, stand in
-    the order of their codes.
+
+def level_order(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Levels from the commonest to the rarest, equally common ones by their codes: (K,) codes.
+
+    Nothing but the column itself may decide which levels are pooled: were it the other side, the choice would make
+    information where there is none.
     """
-    levels, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    place = np.zeros(len(codes))
-    for values, is_category in others:
-        if is_category:
-            _, level, sizes = np.unique(values, return_inverse=True, return_counts=True)
-            place += sizes[level].astype(np.float64)
-        else:
-            place += (rankdata(values) - (len(values) + 1) / 2) ** 2
-    mean_place = np.bincount(inverse, weights=place) / counts
-    return levels[np.lexsort((mean_place, -counts))]
+    levels, counts = np.unique(codes, return_counts=True)
+    return levels[np.lexsort((levels, -counts))]
 
 
 def pool_rare_levels(

@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from mist.table_files import MISSING, read_columns, read_table
 
 __all__ = ["main"]
 
+_PICTURES = (".png", ".pdf", ".svg")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (None: that of the process); 0 on success, 2 where the user can mend something."""
@@ -31,10 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _benchmark(arguments[1:])
     options = build_parser(_COMMANDS).parse_args(arguments)
     try:
+        if getattr(options, "plot", None) is not None:
+            _check_picture(options.plot)
         return int(options.run(options))
     except (MISTError, OSError) as error:
         print(f"mist-mi: error: {error}", file=sys.stderr)
         return 2
+
+
+def _check_picture(path: Path) -> None:
+    """Now, not after the work."""
+    if path.suffix.lower() not in _PICTURES:
+        raise InputError(f"got --plot {path}, expected a name that ends in {', '.join(_PICTURES)}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"got --plot {path}, but there is no folder {path.absolute().parent}: make it first")
 
 
 def _pairwise(options: argparse.Namespace) -> int:
@@ -228,6 +241,8 @@ def _benchmark(arguments: list[str]) -> int:
 def _chosen(text: str, table: Mapping[str, object], option: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in table]
+    if len(set(names)) < len(names):
+        raise InputError(f"{option} {text!r} names a column twice: expected each once")
     if unknown or not names:
         raise InputError(f"{option} {text!r} names no column {unknown}: expected some of {', '.join(table)}")
     return names

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mist.categories import is_missing
 from mist.screening import PairwiseMI
 
 __all__ = ["html_report"]
@@ -179,7 +180,7 @@ def _places(values: NDArray[Any], step: float) -> NDArray[np.float64]:
     if values.dtype.kind in "fiub":
         numbers = values.astype(np.float64)
     else:
-        labels: Sequence[Any] = [None if value is None or value != value else str(value) for value in values.tolist()]
+        labels: Sequence[Any] = [None if is_missing(value) else str(value) for value in values.tolist()]
         known = {label: place for place, label in enumerate(sorted({label for label in labels if label is not None}))}
         numbers = np.array([np.nan if label is None else known[label] for label in labels])
     finite = numbers[np.isfinite(numbers)]

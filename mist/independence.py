@@ -24,14 +24,16 @@ __all__ = ["IndependenceTest", "permutation_test"]
 _MAX_BATCH, _MAX_NUMBERS = 64, 1 << 19  # data sets of a pass, points times columns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class IndependenceTest:
-    """Result of a permutation test: `p_value`; `mi`, the estimate in `units`; `null`, (P,) those of permuted pairs."""
+    """Result of a permutation test: `p_value`; `mi`, the estimate in `units`; `null`, (P,) those of permuted pairs;
+    `warnings`, of the estimate: the p-value holds whatever they say, but its power may not."""
 
     p_value: float
     mi: float
     null: NDArray[np.float64]
     units: Units = "nats"
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_permutations(self) -> int:
@@ -52,10 +54,10 @@ def permutation_test(
     The statistic is the mean predicted quantile before it is cut at 0 nats, so that data sets of no dependence do not
     tie. Ranks are taken once: a permutation of points permutes them.
     """
-    if isinstance(num_permutations, bool) or not isinstance(num_permutations, int) or num_permutations < 1:
+    if isinstance(num_permutations, bool) or not isinstance(num_permutations, int | np.integer) or num_permutations < 1:
         raise InputError(f"got num_permutations={num_permutations!r}, expected a positive integer such as 199")
     if data.is_degenerate:
-        return IndependenceTest(1.0, 0.0, np.zeros(num_permutations), units)
+        return IndependenceTest(1.0, 0.0, np.zeros(num_permutations), units, data.warnings)
     generator = np.random.default_rng(random_state)
     x, y = (double_ranks(torch.from_numpy(np.ascontiguousarray(side.values.T))) for side in (data.x, data.y))
     num_points = data.num_points
@@ -70,4 +72,6 @@ def permutation_test(
         estimates.append(expand(compressed).double().mean(-1))
     statistic, estimate = torch.cat(statistics).numpy(), nats_in(units) * torch.cat(estimates).numpy()
     extreme = int((statistic[1:] >= statistic[0]).sum())
-    return IndependenceTest((1 + extreme) / (1 + num_permutations), float(estimate[0]), estimate[1:], units)
+    return IndependenceTest(
+        (1 + extreme) / (1 + num_permutations), float(estimate[0]), estimate[1:], units, data.warnings
+    )

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, untrained_categories
 from mist.errors import InputError, MISTError, MISTWarning, TrainedRangeError
 from mist.independence import IndependenceTest, permutation_test
 from mist.inputs import Discrete, NanPolicy, Prepared, Side, prepare
@@ -129,7 +129,10 @@ class Estimator:
         given: z, (n,) or (n, d): I(X;Y|Z) by the chain rule; how its interval is made says `mist.multivariate`.
         Raises an `InputError` subclass for what cannot be used.
         """
+        if given is None and discrete_given is not None:
+            raise InputError(f"got discrete_given={discrete_given!r} without given=, expected both or neither")
         if given is not None:
+            check_on_limit(on_limit)
             if on_limit == "subsample":
                 raise InputError("got on_limit='subsample' with given=, expected 'raise' or 'warn'; draw points first")
             sides = {"x": (x, discrete_x), "y": (y, discrete_y), "given": (given, discrete_given)}
@@ -322,7 +325,9 @@ class Estimator:
         each time. Other arguments as in `estimate`. Raises an `InputError` subclass.
         """
         prepared = self._prepare(x, y, units, nan_policy, "warn", discrete_x, discrete_y)
-        return permutation_test(self, prepared, num_permutations, random_state, units)
+        result = permutation_test(self, prepared, num_permutations, random_state, units)
+        _emit(result.warnings)
+        return result
 
     def _prepare(
         self,
@@ -336,8 +341,7 @@ class Estimator:
     ) -> Prepared:
         """Validate the arguments, and hold n and dims against what the checkpoint was trained on."""
         check_units(units)
-        if on_limit not in get_args(OnLimit):
-            raise InputError(f"on_limit={on_limit!r} is unknown: expected one of {', '.join(get_args(OnLimit))}")
+        check_on_limit(on_limit)
         data = prepare(
             x,
             y,
@@ -353,9 +357,7 @@ class Estimator:
         if outside and on_limit == "raise":
             raise TrainedRangeError(f"{'; '.join(outside)}; pass on_limit='warn' to have an estimate all the same")
         if data.has_categories and not self.checkpoint.trained_on_categories:
-            outside.append(
-                f"checkpoint {self.checkpoint.label} was not trained on unordered categories: a rough estimate"
-            )
+            outside.append(untrained_categories(self.checkpoint))
         return replace(data, warnings=data.warnings + tuple(outside))
 
     def _most_points(self, dim_x: int, dim_y: int) -> int:
@@ -425,6 +427,12 @@ class Estimator:
     def _groups(self, side: Side) -> Tensor | None:
         """Marks of the indicator columns (columns,), None where there is no category."""
         return torch.tensor(side.groups, device=self.device) if any(side.groups) else None
+
+
+def check_on_limit(on_limit: str) -> None:
+    """Raise `InputError` unless `on_limit` is known."""
+    if on_limit not in get_args(OnLimit):
+        raise InputError(f"on_limit={on_limit!r} is unknown: expected one of {', '.join(get_args(OnLimit))}")
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mist.categories import category_codes, encode_category, level_order, pool_rare_levels
+from mist.categories import category_codes, encode_category, is_missing, level_order, pool_rare_levels
 from mist.diagnostics import collinearity_warning, ties_warning
 from mist.errors import (
     EmptyInputError,
@@ -32,6 +32,7 @@ __all__ = [
     "Prepared",
     "Side",
     "check_finite",
+    "column_index",
     "prepare",
     "side_of",
     "to_columns",
@@ -130,8 +131,8 @@ def prepare(
             column.values = column.values[chosen]
         warnings.append(f"{most} of {num_points} points were used: the checkpoint was not trained on more")
     return Prepared(
-        x=side_of(x_columns, x_columns + y_columns, warnings, ties_known),
-        y=side_of(y_columns, y_columns + x_columns, warnings, ties_known),
+        x=side_of(x_columns, warnings, ties_known),
+        y=side_of(y_columns, warnings, ties_known),
         warnings=tuple(warnings),
     )
 
@@ -142,9 +143,7 @@ def _representative(columns: list[Column]) -> NDArray[np.int64]:
     return canonical_order(ranks)[0].numpy()
 
 
-def side_of(
-    columns: list[Column], all_columns: list[Column], warnings: list[str], ties_known: bool, side: str | None = None
-) -> Side:
+def side_of(columns: list[Column], warnings: list[str], ties_known: bool, side: str | None = None) -> Side:
     """Drop constant columns, encode categories, and note what makes a column hard to read; `side` names it there."""
     side = side or columns[0].name.split(" ")[0]
     constant = [c for c in columns if c.values.min() == c.values.max()]
@@ -162,8 +161,7 @@ def side_of(
             groups.append(0)
             continue
         codes = column.values.astype(np.int64)
-        others = [(c.values, c.is_category) for c in all_columns if c is not column]
-        codes, message = pool_rare_levels(codes, level_order(codes, others), column.name)
+        codes, message = pool_rare_levels(codes, level_order(codes), column.name)
         if message:
             warnings.append(message)
         indicators = encode_category(codes)
@@ -228,12 +226,12 @@ def to_columns(
     for index, (values, name) in enumerate(zip(raw, names)):
         shown = f"{side} column {name!r}" if isinstance(name, str) else f"{side} column {name}"
         is_category = index in declared
-        values = values.labels if isinstance(values, _Categorical) else values
-        if is_category and discrete is None and _reads_as_numbers(values):
+        if is_category and discrete is None and (number := _number_as_text(values)) is not None:
             raise NonNumericError(
-                f"{shown} holds numbers as text, such as {str(values[0])!r}: expected numbers, or names; convert it, "
+                f"{shown} holds numbers as text, such as {number!r}: expected numbers, or names; convert it, "
                 f"or declare an unordered category with {option}=[{index}]"
             )
+        values = values.labels if isinstance(values, _Categorical) else values
         numbers = category_codes(values) if is_category else _numbers(values, shown, index, option)
         columns.append(Column(shown, numbers, is_category))
     return columns, names
@@ -260,36 +258,72 @@ def _is_text(values: NDArray[Any] | _Categorical) -> bool:
     """Whether a column holds nothing but text, as far as it holds anything."""
     if isinstance(values, _Categorical) or values.dtype.kind in "USO":
         labels = values.labels.tolist() if isinstance(values, _Categorical) else values.tolist()
-        present = [label for label in labels if not _is_missing(label)]
+        present = [label for label in labels if not is_missing(label)]
         return bool(present) and all(isinstance(label, str) for label in present)
     return False
 
 
-def _reads_as_numbers(values: NDArray[Any]) -> bool:
-    """Whether all text of a column could be parsed as numbers."""
+def _number_as_text(values: NDArray[Any] | _Categorical) -> str | None:
+    """The first text of a column all of whose text reads as numbers, None for any other column."""
+    if isinstance(values, _Categorical):  # whoever made it so meant it
+        return None
+    text = [label for label in values.tolist() if isinstance(label, str)]
     try:
-        [float(label) for label in values.tolist() if isinstance(label, str)]
+        [float(label) for label in text]
     except ValueError:
-        return False
-    return any(isinstance(label, str) for label in values.tolist())
+        return None
+    return text[0] if text else None
+
+
+def _of_value(value: Any, shown: str) -> NDArray[Any] | _Categorical:
+    """One column of a dict, whatever holds it."""
+    if (categorical := _bare_categorical(value)) is not None:
+        return categorical
+    frame = None if isinstance(value, np.ndarray | list | tuple) else _frame(value)
+    if frame is not None:
+        columns = list(frame.iter_columns())
+        if len(columns) != 1:
+            raise ShapeError(f"{shown} has {len(columns)} columns: expected one")
+        return _of_frame(columns[0])
+    return _array(_of_tensor(value), shown)
+
+
+def _bare_categorical(value: Any) -> NDArray[Any] | _Categorical | None:
+    """A pandas Categorical outside a frame, None for anything else."""
+    if not (hasattr(value, "categories") and hasattr(value, "codes") and hasattr(value, "ordered")):
+        return None
+    if value.ordered:
+        codes = np.asarray(value.codes, dtype=np.float64)
+        return np.where(codes < 0, np.nan, codes)
+    return _Categorical(np.array(value.tolist(), dtype=object))
+
+
+def _of_tensor(data: Any) -> Any:
+    """A torch tensor, also bfloat16 and on an accelerator, as an array; anything else as it is."""
+    if hasattr(data, "detach") and hasattr(data, "cpu"):
+        data = data.detach().cpu()
+        return (data.double() if data.is_floating_point() else data).numpy()
+    return data
 
 
 def _raw_columns(data: Any, side: str) -> tuple[list[Any], list[int | str]]:
     """The columns as they came (arrays of any dtype, or `_Categorical`), with names (indices where they have none)."""
     raw: list[Any]
     if isinstance(data, Mapping):
-        raw = [_array(column, f"{side} column {name!r}") for name, column in data.items()]
-        shapes = {column.shape for column in raw}
+        raw = [_of_value(column, f"{side} column {name!r}") for name, column in data.items()]
+        shapes = {np.shape(column.labels if isinstance(column, _Categorical) else column) for column in raw}
+        if not raw or shapes == {(0,)}:
+            raise EmptyInputError(f"{side} is empty: expected columns of n >= {MIN_POINTS} values")
         if len(shapes) != 1 or len(next(iter(shapes))) != 1:
             raise ShapeError(f"{side} has columns of shapes {sorted(shapes)}: expected (n,), all of one length")
         return raw, list(data)
-    if hasattr(data, "detach") and hasattr(data, "cpu"):  # a torch tensor, also bfloat16 and on an accelerator
-        data = data.detach().cpu()
-        data = (data.double() if data.is_floating_point() else data).numpy()
+    if (categorical := _bare_categorical(data)) is not None:
+        return [categorical], [0]
+    data = _of_tensor(data)
     frame = None if isinstance(data, np.ndarray | list | tuple) else _frame(data)
     if frame is not None:
-        raw = [_of_frame(frame[name]) for name in frame.columns]
-        names: list[int | str] = list(frame.columns)
+        raw = [_of_frame(series) for series in frame.iter_columns()]
+        names: list[int | str] = [name if isinstance(name, int | str) else str(name) for name in frame.columns]
         shape = frame.shape
     else:
         array = _array(data, side)
@@ -336,16 +370,24 @@ def _declared_categories(discrete: Discrete, names: list[int | str], option: str
     chosen = [discrete] if isinstance(discrete, int | str) else list(discrete)
     indices = set()
     for choice in chosen:
-        if isinstance(choice, str) and choice in names:
-            indices.add(names.index(choice))
-        elif isinstance(choice, int | np.integer) and not isinstance(choice, bool) and 0 <= choice < len(names):
-            indices.add(int(choice))
-        else:
+        index = column_index(choice, names)
+        if index is None:
             raise InputError(
                 f"{option} names {choice!r}: expected True, or indices from 0 to {len(names) - 1}"
                 + (f", or names among {names}" if isinstance(names[0], str) else "")
             )
+        indices.add(index)
     return indices
+
+
+def column_index(choice: Any, names: Sequence[int | str]) -> int | None:
+    """Place of a column asked for by its name or, where no name is that number, by its place; None for neither."""
+    for index, name in enumerate(names):
+        if name == choice and isinstance(name, str) == isinstance(choice, str) and not isinstance(choice, bool):
+            return index
+    if isinstance(choice, int | np.integer) and not isinstance(choice, bool) and 0 <= choice < len(names):
+        return int(choice)
+    return None
 
 
 def _numbers(values: NDArray[Any], shown: str, index: int, option: str) -> NDArray[np.float64]:
@@ -357,13 +399,11 @@ def _numbers(values: NDArray[Any], shown: str, index: int, option: str) -> NDArr
             if isinstance(value, str | bytes | complex):
                 raise NonNumericError(f"{shown} holds {value!r} (row {row}): {way_out}")
         try:
-            return np.array([np.nan if _is_missing(v) else float(v) for v in values], dtype=np.float64)
+            return np.array([np.nan if is_missing(v) else float(v) for v in values], dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:
             raise NonNumericError(f"{shown} holds objects that are no numbers ({error}): {way_out}") from error
     if values.dtype.kind not in "fiub":
         raise NonNumericError(f"{shown} has dtype {values.dtype}: {way_out}")
+    if values.dtype.kind in "iu" and values.size and max(abs(int(values.min())), abs(int(values.max()))) > 2**53:
+        return np.unique(values, return_inverse=True)[1].astype(np.float64)  # float64 would merge neighbours
     return values.astype(np.float64)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)

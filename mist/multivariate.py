@@ -57,17 +57,19 @@ class _Terms:
     def _union(self, indices: Sequence[int]) -> Variable:
         if len(indices) == 1:
             return self.variables[indices[0]]
-        every = [column for variable in self.variables for column in variable.columns]
         columns = [column for i in indices for column in self.variables[i].columns]
         name = ", ".join(self.variables[i].name for i in indices)
-        return Variable.of(name, columns, every, self.estimator.network.config.features.ties)
+        return Variable.of(name, columns, self.estimator.network.config.features.ties)
 
     def warnings(self) -> tuple[str, ...]:
         num_points = len(self.variables[0].missing)
         counts = np.full(len(self.pairs), num_points, dtype=np.int64)
         nothing = np.zeros(len(self.pairs))
         found = Screened(nothing, nothing, nothing, counts, np.array(self.novelty))
-        return screening_warnings(self.estimator, self.pairs, found)
+        for pair in self.pairs:
+            found.note(pair)
+        messages = screening_warnings(self.estimator, found)
+        return tuple(message.replace(" and MI is 0", "") for message in messages)  # it is not, of what is left
 
 
 def conditional_mutual_information(
@@ -91,11 +93,12 @@ def conditional_mutual_information(
     variables = make_variables(groups, nan_policy, estimator.network.config.features.ties)
     terms = _Terms(estimator, variables)
     x, y, z = (0,), (1,), (2,)
+    constant = any(variables[i].side.values.shape[1] == 0 for i in (0, 1))
     differences = [
         difference(terms.levels, terms.quantiles(one, other + z), terms.quantiles(one, z))
         for one, other in ((x, y), (y, x))
     ]
-    quantiles = np.clip(np.mean(differences, axis=0), 0, None)
+    quantiles = np.zeros(len(terms.levels)) if constant else np.clip(np.mean(differences, axis=0), 0, None)
     num_points, dims = len(variables[0].missing), [len(variable.columns) for variable in variables]
     if refuse_outside:
         for first, second in terms.pairs:

@@ -111,8 +111,8 @@ def plot_reliability(found: Reliability, ax: Any = None) -> Any:
     axes.axhspan(low, high, color="tab:blue", alpha=0.12, label="90 % interval of all points")
     axes.errorbar(inverse, found.means, yerr=np.nan_to_num(found.errors), fmt="o", label="mean of disjoint parts")
     value, error = found.extrapolated
-    slope = float(np.polyfit(inverse, found.means - value, 1)[0]) if len(inverse) > 1 else 0.0
-    axes.plot([0, inverse.max()], [value, value + slope * inverse.max()], color="tab:gray", linestyle="--")
+    ends = np.array([0, inverse.max()])
+    axes.plot(ends, value + found.slope * ends, color="tab:gray", linestyle="--")
     axes.errorbar([0], [value], yerr=[np.nan_to_num(error)], fmt="D", color="black", label="extrapolated")
     axes.set_xticks([0, *inverse], ["1/∞", *(f"1/{size:,}" for size in found.sizes)], rotation=45, fontsize=8)
     axes.set_ylabel(f"mutual information ({found.units})")

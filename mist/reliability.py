@@ -47,13 +47,13 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Reliability:
     """What `Estimator.check` found.
 
     `estimate` of all points; `sizes` (S,) of parts of the points, falling from n, with the mean estimate of the
     disjoint parts of each size, `means` (S,), and its standard error, `errors` (S,), NaN for one part; `extrapolated`,
-    to infinitely many points by Î(N) = I + a/N, with its standard error; `checks`. All in `units`.
+    to infinitely many points by Î(N) = I + a/N, with its standard error; `slope`, a; `checks`. All in `units`.
     """
 
     estimate: MIEstimate
@@ -61,6 +61,7 @@ class Reliability:
     means: Array
     errors: Array
     extrapolated: tuple[float, float]
+    slope: float
     checks: tuple[Check, ...]
     units: Units
 
@@ -123,7 +124,7 @@ class _Points:
 
     def predict(self) -> _Predicted:
         ties = self.estimator.network.config.features.ties
-        pair = [Variable.of(name, side, self.x + self.y, ties) for name, side in (("x", self.x), ("y", self.y))]
+        pair = [Variable.of(name, side, ties) for name, side in (("x", self.x), ("y", self.y))]
         quantiles = predict_pairs(self.estimator, [(pair[0], pair[1])])[0][0]
         low, high = interpolate_quantiles(self.levels, quantiles, (0.05, 0.95))
         return _Predicted(float(quantiles.mean()), float(low), float(high))
@@ -162,7 +163,8 @@ def reliability(
     generator = np.random.default_rng(random_state)
     whole = points.predict()
     sizes, means, errors, parts = _parts(points, generator)
-    extrapolated = _extrapolate(sizes, means, errors)
+    value, error, slope = _extrapolate(sizes, means)
+    extrapolated = value, error
     checks = (
         _agreement(whole, parts, scale, units),
         _trend(whole, extrapolated, scale, units),
@@ -174,8 +176,8 @@ def reliability(
     estimate = estimator.estimate(
         x, y, units=units, nan_policy=nan_policy, discrete_x=discrete[0], discrete_y=discrete[1]
     )
-    scaled = scale * extrapolated[0], scale * extrapolated[1]
-    return Reliability(estimate, sizes, scale * means, scale * errors, scaled, checks, units)
+    scaled = scale * value, scale * error
+    return Reliability(estimate, sizes, scale * means, scale * errors, scaled, scale * slope, checks, units)
 
 
 def _parts(points: _Points, generator: np.random.Generator) -> tuple[NDArray[np.int64], Array, Array, list[_Predicted]]:
@@ -196,16 +198,16 @@ def _parts(points: _Points, generator: np.random.Generator) -> tuple[NDArray[np.
     return np.array(sizes), np.array(means), np.array(errors), halves
 
 
-def _extrapolate(sizes: NDArray[np.int64], means: Array, errors: Array) -> tuple[float, float]:
-    """I of Î(N) = I + a/N by least squares, a size weighing as the points that its parts cover, and its standard error
-    from the residuals; NaN for the error of two sizes."""
+def _extrapolate(sizes: NDArray[np.int64], means: Array) -> tuple[float, float, float]:
+    """I of Î(N) = I + a/N by least squares, a size weighing as the points that its parts cover, its standard error from
+    the residuals, NaN for that of two sizes, and a."""
     weights = np.minimum(sizes * _MOST_PARTS, sizes[0]).astype(np.float64)
     design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1) * np.sqrt(weights)[:, None]
     solution = np.linalg.lstsq(design, means * np.sqrt(weights), rcond=None)[0]
     spare = len(sizes) - 2
     residuals = design @ solution - means * np.sqrt(weights)
     variance = residuals @ residuals / spare * np.linalg.inv(design.T @ design)[0, 0] if spare > 0 else math.nan
-    return max(0.0, float(solution[0])), math.sqrt(variance)
+    return max(0.0, float(solution[0])), math.sqrt(variance), float(solution[1])
 
 
 def _agreement(whole: _Predicted, halves: list[_Predicted], scale: float, units: Units) -> Check:
@@ -280,14 +282,27 @@ def _additivity(
 
 
 def _independent_points(points: _Points) -> Check:
-    """Serial correlation of both sides: ρx·ρy at lag 1 leaves n(1 - ρxρy)/(1 + ρxρy) points' worth (Bartlett 1935)."""
-    largest = []
+    """Serial correlation of both sides: ρx·ρy at lag 1 leaves n(1 - ρxρy)/(1 + ρxρy) points' worth (Bartlett 1935).
+
+    Columns that the rows are sorted by say nothing of it.
+    """
+    largest, is_sorted = [], False
     for side in (points.x, points.y):
-        ranks = [rankdata(column.values) for column in side if not column.is_category]
-        varying = [values for values in ranks if values.std() > 0]
-        largest.append(max((abs(np.corrcoef(v[:-1], v[1:])[0, 1]) for v in varying), default=0.0))
+        found = [0.0]
+        for column in side:
+            values = rankdata(column.values)
+            steps = np.diff(values)
+            if column.is_category or values[:-1].std() == 0 or values[1:].std() == 0:
+                continue
+            if (steps >= 0).all() or (steps <= 0).all():
+                is_sorted = True
+                continue
+            found.append(abs(float(np.corrcoef(values[:-1], values[1:])[0, 1])))
+        largest.append(max(found))
     product = largest[0] * largest[1]
     worth = len(points) * (1 - product) / (1 + product)
     shown = f"{largest[0]:.2f} in x, {largest[1]:.2f} in y"
     told = f"largest correlation of a column with its next point {shown}: worth about {worth:,.0f} of {len(points):,}"
+    if is_sorted:
+        told += "; the rows are sorted by a column, which is left out here"
     return Check("independent points", product <= _SERIAL, told)

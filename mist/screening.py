@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mist.errors import InputError
+from mist.checkpoint import untrained_categories
+from mist.errors import InputError, MISTError
 from mist.features import features_of_ranks
 from mist.inputs import MIN_POINTS, Discrete, Side
 from mist.novelty import LIMIT
@@ -43,6 +44,17 @@ class Screened:
     high: Array
     n: NDArray[np.int64]  # (P,) points
     novelty: Array  # (P,), NaN where not known
+    shapes: set[tuple[int, int, int]] = field(default_factory=set)  # n and dims of the data sets that were read
+    messages: dict[str, None] = field(default_factory=dict)  # of their variables, each once
+    categories: list[bool] = field(default_factory=list)  # whether some variable was one of more than two levels
+
+    def note(self, pair: tuple[Variable, Variable]) -> None:
+        """Keep what there is to know of a pair over the points that it was read at."""
+        first, second = pair
+        self.shapes.add((len(first.missing), first.side.values.shape[1], second.side.values.shape[1]))
+        self.messages.update(dict.fromkeys([*first.warnings, *second.warnings]))
+        if first.has_categories or second.has_categories:
+            self.categories.append(True)
 
     @classmethod
     def empty(cls, num_pairs: int) -> Screened:
@@ -50,7 +62,7 @@ class Screened:
         return cls(mi, low, high, np.zeros(num_pairs, dtype=np.int64), novelty)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class _Table:
     """What both results of screening share: names, an interval's probability, units, and where they came from."""
 
@@ -83,7 +95,7 @@ class _Table:
             raise InputError(f"backend={backend!r} is unknown: expected 'pandas' or 'polars'") from error
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class PairwiseMI(_Table):
     """MI between all pairs of D variables: `mi`, `low`, `high` and `n` are symmetric (D, D), NaN (0) on the diagonal,
     in `units`; [low, high] is the central interval of probability `level`."""
@@ -111,7 +123,7 @@ class PairwiseMI(_Table):
         return f"PairwiseMI({len(self.names)} variables, {_strongest(self.rows(), ('x', 'y'), self)})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class RelevanceMI(_Table):
     """MI of each of D variables with a target: `mi`, `low`, `high` and `n` are (D,), in `units`; [low, high] is the
     central interval of probability `level`; `target` names what they are held against."""
@@ -161,31 +173,31 @@ def screen(
     """
     check_units(units)
     levels = [float(tau) for tau in estimator.config["levels"]]
+    widest = levels[-1] - levels[0]
+    if not (isinstance(level, float | int) and 0 < level <= widest + 1e-12):
+        raise InputError(f"interval level {level!r}: expected a probability between 0 and {widest:g}, such as 0.9")
     tails = (1 - level) / 2, (1 + level) / 2
-    if not (isinstance(level, float | int) and levels[0] <= tails[0] < tails[1] <= levels[-1]):
-        raise InputError(
-            f"interval level {level!r}: expected a probability between 0 and {levels[-1] - levels[0]:g}, such as 0.9"
-        )
     found = Screened.empty(len(pairs))
     passes = list(_passes(pairs))
     done = 0
 
-    def run(chosen: Sequence[int]) -> int:
-        found.n[chosen] = [
-            int((~(first.missing | second.missing)).sum()) for first, second in (pairs[i] for i in chosen)
-        ]
+    def run(chosen: Sequence[int]) -> list[tuple[Variable, Variable]]:
+        found.n[chosen] = [int((~(a.missing | b.missing)).sum()) for a, b in (pairs[i] for i in chosen)]
         if found.n[chosen[0]] < MIN_POINTS:  # a pair alone
-            return len(chosen)
-        quantiles, novelty = predict_pairs(estimator, [_complete(estimator, pairs[i]) for i in chosen])
+            return []
+        complete = [_complete(estimator, pairs[i]) for i in chosen]
+        quantiles, novelty = predict_pairs(estimator, complete)
         scaled = nats_in(units) * quantiles
         found.mi[chosen] = scaled.mean(-1)
         found.low[chosen], found.high[chosen] = interpolate_quantiles(levels, scaled, tails).T
         found.novelty[chosen] = novelty
-        return len(chosen)
+        return complete
 
     with _one_thread_each(workers) as pool:
-        for count in pool.map(run, passes):
-            done += count
+        for chosen, complete in zip(passes, pool.map(run, passes)):
+            for pair in complete:
+                found.note(pair)
+            done += len(chosen)
             if progress:
                 print(f"\r{done:,}/{len(pairs):,} pairs", end="", file=sys.stderr, flush=True)
     if progress:
@@ -193,27 +205,19 @@ def screen(
     return found
 
 
-def screening_warnings(
-    estimator: Estimator, pairs: Sequence[tuple[Variable, Variable]], found: Screened
-) -> tuple[str, ...]:
+def screening_warnings(estimator: Estimator, found: Screened) -> tuple[str, ...]:
     """What to know before believing the numbers: of variables, of n and dims, and how many pairs look novel."""
-    variables = {id(variable): variable for pair in pairs for variable in pair}.values()
-    messages = [message for variable in variables for message in variable.warnings]
-    shapes = {
-        (n, len(a.side.groups), len(b.side.groups)) for (a, b), n in zip(pairs, found.n.tolist()) if n >= MIN_POINTS
-    }
-    messages += [
-        text for shape in sorted(shapes) if 0 not in shape for text in estimator.outside_trained_ranges(*shape)
-    ]
-    if not estimator.checkpoint.trained_on_categories and any(variable.has_categories for variable in variables):
-        messages.append(
-            f"checkpoint {estimator.checkpoint.label} was not trained on unordered categories: rough estimates"
-        )
+    num_pairs = len(found.mi)
+    messages = list(found.messages)
+    for shape in sorted(found.shapes):
+        messages += [] if 0 in shape else estimator.outside_trained_ranges(*shape)
+    if any(found.categories) and not estimator.checkpoint.trained_on_categories:
+        messages.append(untrained_categories(estimator.checkpoint))
     if few := int((found.n < MIN_POINTS).sum()):
-        messages.append(f"{few:,} of {len(pairs):,} pairs have fewer than {MIN_POINTS} points in common: NaN")
+        messages.append(f"{few:,} of {num_pairs:,} pairs have fewer than {MIN_POINTS} points in common: NaN")
     if novel := int((found.novelty > LIMIT).sum()):
         messages.append(
-            f"{novel:,} of {len(pairs):,} pairs look unlike what checkpoint {estimator.checkpoint.label} was trained "
+            f"{novel:,} of {num_pairs:,} pairs look unlike what checkpoint {estimator.checkpoint.label} was trained "
             f"on (novelty past {LIMIT:g}): their intervals may be too narrow"
         )
     return tuple(dict.fromkeys(messages))
@@ -246,7 +250,7 @@ def pairwise(
         level=level,
         units=units,
         checkpoint=estimator.checkpoint.label,
-        warnings=screening_warnings(estimator, pairs, found),
+        warnings=screening_warnings(estimator, found),
     )
 
 
@@ -278,7 +282,7 @@ def relevance(
         level=level,
         units=units,
         checkpoint=estimator.checkpoint.label,
-        warnings=screening_warnings(estimator, pairs, found),
+        warnings=screening_warnings(estimator, found),
         target=target.name,
     )
 
@@ -344,4 +348,9 @@ def predict_ranks(estimator: Estimator, ranks: Tensor, x: Side, y: Side) -> tupl
     with torch.inference_mode():
         features = features_of_ranks(ranks.to(device), x.values.shape[1], network.config.features, *marks)
         compressed, novelty = network.read_features(features)
+    if not torch.isfinite(compressed).all():
+        raise MISTError(
+            f"checkpoint {estimator.checkpoint.label} answered NaN for n={ranks.shape[-1]}, dims {x.dim} and {y.dim}: "
+            "expected finite quantiles; please report the data set"
+        )
     return compressed.cpu(), np.full(len(ranks), np.nan) if novelty is None else novelty.double().cpu().numpy()

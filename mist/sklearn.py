@@ -10,8 +10,8 @@ SelectKBest(mutual_info_regression, k=5).fit(X, y)
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
-from mist.errors import InputError, MISTWarning
+from mist.errors import InputError
 from mist.inference import Estimator, load
 from mist.inputs import MIN_POINTS
 from mist.screening import RelevanceMI
@@ -98,6 +98,10 @@ class MutualInformationSelector(SelectorMixin, BaseEstimator):
             raise InputError(f"got k={self.k!r}, expected 'all' or a number of columns")
         values, target = validate_data(self, X, y, ensure_min_samples=MIN_POINTS)
         discrete = self.discrete_target
+        if not isinstance(discrete, bool | np.bool_) and discrete != "auto":
+            raise InputError(f"got discrete_target={discrete!r}, expected 'auto' or a bool")
+        if target.dtype.kind == "O" and all(isinstance(value, Real) for value in target):
+            target = target.astype(np.float64)
         if discrete == "auto":
             discrete = target.dtype.kind not in "fiu"
         found = _scores(values, target, self.discrete_features, bool(discrete), self.checkpoint, self.level)
@@ -132,11 +136,9 @@ def _scores(
     checkpoint: str,
     level: float = 0.9,
 ) -> RelevanceMI:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MISTWarning)  # in `relevance` they belong to the result, here to nobody
-        return _estimator(checkpoint).relevance(
-            X, y, discrete_x=_discrete_columns(discrete_features, X.shape[1]), discrete_y=discrete_target, level=level
-        )
+    return _estimator(checkpoint).relevance(
+        X, y, discrete_x=_discrete_columns(discrete_features, X.shape[1]), discrete_y=discrete_target, level=level
+    )
 
 
 def _discrete_columns(chosen: DiscreteFeatures, dim: int) -> list[int]:

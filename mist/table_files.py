@@ -20,7 +20,9 @@ MISSING = {"", "na", "n/a", "nan", "null", "none"}  # cells, in lower case
 
 def read_table(path: Path, delimiter: str | None = None) -> dict[str, list[str]]:
     """The columns of a CSV file with a header line, as text; a tab separates where the name ends in .tsv."""
-    delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    delimiter = (delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")).replace("\\t", "\t")
+    if len(delimiter) != 1:
+        raise InputError(f"got delimiter {delimiter!r}, expected one character, such as ';' or '\\t'")
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
@@ -49,11 +51,26 @@ def read_columns(path: Path, delimiter: str | None = None) -> dict[str, NDArray[
     columns = {}
     for name, cells in read_table(path, delimiter).items():
         present = [None if text.lower() in MISSING else text for text in cells]
-        try:
-            columns[name] = np.array([np.nan if text is None else float(text) for text in present])
-        except ValueError:
+        numbers = [_number(text) for text in present]
+        strange = [row for row, number in enumerate(numbers) if number is None]
+        if not strange:
+            columns[name] = np.array(numbers, dtype=np.float64)
+        elif len(strange) > len(cells) / 2:
             columns[name] = np.array(present, dtype=object)
+        else:
+            raise InputError(
+                f"{path}: column {name!r} holds {cells[strange[0]]!r} (record {strange[0] + 2}) among numbers: "
+                "expected numbers or names; mend the cell, or leave it empty where it means a missing value"
+            )
     return columns
+
+
+def _number(text: str | None) -> float | None:
+    """NaN for a missing cell, None for what is no number."""
+    try:
+        return float("nan") if text is None else float(text)
+    except ValueError:
+        return None
 
 
 def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:

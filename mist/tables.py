@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, TooFewPointsError
-from mist.inputs import MIN_POINTS, Column, Discrete, Side, check_finite, side_of, to_columns
+from mist.inputs import MIN_POINTS, Column, Discrete, Side, check_finite, column_index, side_of, to_columns
 from mist.scores import double_ranks
 
 __all__ = ["Columns", "TableNanPolicy", "Variable", "check_lengths", "make_variables", "read_groups"]
@@ -34,15 +34,14 @@ class Variable:
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, columns: Sequence[Column], others: Sequence[Column], ties_known: bool) -> Variable:
-        """From columns of one table; `others`, all columns of it, decide between equally common categories."""
+    def of(cls, name: str, columns: Sequence[Column], ties_known: bool) -> Variable:
+        """From columns of one table."""
         missing = _missing(columns)
         warnings: list[str] = []
         if missing.any():
             side, ranks = Side(np.empty((0, 0)), (), len(columns)), torch.empty(0, 0, dtype=torch.int64)
         else:
-            complete = [column for column in others if not np.isnan(column.values).any()]
-            side = side_of(list(columns), complete, warnings, ties_known, repr(name))
+            side = side_of(list(columns), warnings, ties_known, repr(name))
             ranks = double_ranks(torch.from_numpy(np.ascontiguousarray(side.values.T)))
         return cls(name, tuple(columns), missing, side, ranks, tuple(warnings))
 
@@ -54,7 +53,7 @@ class Variable:
     def at(self, rows: NDArray[np.bool_], ties_known: bool) -> Variable:
         """The same variable over some of the points."""
         kept = [Column(column.name, column.values[rows], column.is_category) for column in self.columns]
-        return Variable.of(self.name, kept, kept, ties_known)
+        return Variable.of(self.name, kept, ties_known)
 
 
 def read_groups(table: Any, columns: Columns, discrete: Discrete, called: str, option: str) -> dict[str, list[Column]]:
@@ -95,7 +94,11 @@ def make_variables(
             f"got {len(used[0].values)} points{' without a missing value' if missing.any() else ''}, expected at "
             f"least {MIN_POINTS} (and a useful interval needs tens)"
         )
-    return [Variable.of(name, members, used, ties_known) for name, members in groups]
+    variables = [Variable.of(name, members, ties_known) for name, members in groups]
+    if nan_policy == "omit" and missing.any():
+        told = f"omitted {int(missing.sum())} of {missing.size} points with missing values"
+        variables[0] = replace(variables[0], warnings=(told, *variables[0].warnings))
+    return variables
 
 
 def check_lengths(first: Sequence[Column], second: Sequence[Column], called: tuple[str, str]) -> None:
@@ -115,13 +118,21 @@ def _missing(columns: Sequence[Column]) -> NDArray[np.bool_]:
 def _groups(columns: Columns, names: Sequence[int | str], called: str) -> dict[str, list[int]]:
     """Indices of the columns of every variable under its name."""
     if columns is None:
+        if len({str(name) for name in names}) < len(names):
+            raise InputError(
+                f"{called} has column names that read alike, {list(names)}: expected each once; rename them"
+            )
         return {str(name): [i] for i, name in enumerate(names)}
+    if hasattr(columns, "tolist"):  # an array or an index of names
+        columns = columns.tolist()
     if isinstance(columns, str) or not isinstance(columns, Sequence | Mapping):
         raise InputError(f"got columns={columns!r}, expected a list of columns, or a dict of lists of them")
     named = isinstance(columns, Mapping)
     chosen = columns.items() if isinstance(columns, Mapping) else [(str(choice), choice) for choice in columns]
     groups: dict[str, list[int]] = {}
     for name, members in chosen:
+        if not isinstance(members, str | int | np.integer | Sequence):
+            raise InputError(f"group {name!r} is {members!r}, expected a column or a list of columns")
         wanted = [members] if isinstance(members, str | int | np.integer) else list(members)
         indices = [_index(choice, names, called) for choice in wanted]
         if not indices or len(set(indices)) < len(indices):
@@ -136,9 +147,8 @@ def _groups(columns: Columns, names: Sequence[int | str], called: str) -> dict[s
 
 
 def _index(choice: Any, names: Sequence[int | str], called: str) -> int:
-    if isinstance(choice, str) and choice in names:
-        return list(names).index(choice)
-    if isinstance(choice, int | np.integer) and not isinstance(choice, bool) and 0 <= choice < len(names):
-        return int(choice)
+    index = column_index(choice, names)
+    if index is not None:
+        return index
     known = f", or names among {list(names)[:20]}" if isinstance(names[0], str) else ""
     raise InputError(f"{called} has no column {choice!r}: expected indices from 0 to {len(names) - 1}{known}")

@@ -83,7 +83,8 @@ def probability_integral_transform(
     between = grid[below] + share * (grid[below + 1] - grid[below])
     start = np.where(true <= 0, 0.0, grid[below + 1])  # nothing lies below 0 nats: its atom begins at level 0
     uniform = generator.uniform(size=len(true))
-    atom = start + uniform * (grid[most] - start)
+    end = np.where(most > last, 1.0, grid[most])  # an atom that reaches the last quantile takes what is beyond, too
+    atom = start + uniform * (end - start)
     outside = grid[below] + uniform * (grid[below + 1] - grid[below])
     beyond = (below == 0) | (below > last)
     return np.where(most > below, atom, np.where(beyond, outside, between))

@@ -163,7 +163,7 @@ class TestScreening:
         out, err = capsys.readouterr()
         found = json.loads(out)
         assert [row["x"] for row in found["pairs"]] and {row["n"] for row in found["pairs"]} == {59}
-        assert "not trained on unordered categories" in found["warnings"][0] and found["warnings"][0] in err
+        assert "not trained on unordered categories" in found["warnings"][-1] and found["warnings"][-1] in err
         table = {name: np.array(cells) for name, cells in read_table(mixed).items()}
         kept = table["b"] != "NA"
         with pytest.warns(mist.MISTWarning):
@@ -182,6 +182,13 @@ class TestScreening:
             printed.append(capsys.readouterr().out)
         assert printed[0] == printed[1]
 
+    def test_a_stray_cell_among_numbers_is_named(self, mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = mixed.read_text().splitlines()
+        lines[9] = ",".join(["-", *lines[9].split(",")[1:]])
+        mixed.write_text("\n".join(lines))
+        assert main(["pairwise", str(mixed)]) == 2
+        assert "column 'a' holds '-' (record 10) among numbers: expected numbers or names" in capsys.readouterr().err
+
     def test_what_cannot_be_used(self, mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
         broken = mixed.with_suffix(".parquet")
         broken.write_text("no parquet")
@@ -189,6 +196,10 @@ class TestScreening:
             (["pairwise", str(mixed), "--columns", "a,z"], "--columns 'a,z' names no column ['z']"),
             (["relevance", str(mixed), "--y", "z"], "--y 'z' names no column"),
             (["pairwise", str(broken)], "is no Parquet file"),
+            (["pairwise", str(mixed), "--delimiter", ";;"], "got delimiter ';;', expected one character"),
+            (["pairwise", str(mixed), "--plot", "x.foo"], "got --plot x.foo, expected a name that ends in .png"),
+            (["pairwise", str(mixed), "--plot", "/gone/x.png"], "but there is no folder /gone: make it first"),
+            (["estimate", str(mixed), "--x", "a,a", "--y", "b"], "--x 'a,a' names a column twice"),
             (["pairwise", str(mixed.with_name("gone.parquet"))], "No such file"),
             (["pairwise", str(mixed), "--nan-policy", "raise"], "has 1 missing value(s)"),
         ):
@@ -204,7 +215,7 @@ def test_check_exits_with_1_where_one_fails(table: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().out.startswith("Consistent: ") and picture.is_file()
     lines = table.read_text().splitlines()
     ordered = sorted(lines[1:], key=lambda line: float(line.split(",")[0]))
-    table.write_text("\n".join([lines[0], *ordered]))
+    table.write_text("\n".join([lines[0], *ordered[20:], *ordered[:20]]))  # like a series, and not sorted
     assert main(["check", str(table), "--x", names[0], "--y", names[2], "--units", "bits"]) == 1
     assert "FAIL independent points" in capsys.readouterr().out
     assert main(["check", str(table), "--x", names[0], "--y", "none"]) == 2

@@ -59,3 +59,26 @@ def test_a_constant_is_independent_of_everything(tiny_estimator: Estimator) -> N
 def test_number_of_permutations(tiny_estimator: Estimator, num_permutations: int) -> None:
     with pytest.raises(mist.InputError, match="got num_permutations=.*, expected a positive integer such as 199"):
         tiny_estimator.independence_test(np.arange(30), np.arange(30), num_permutations=num_permutations)
+
+
+def test_warnings_are_kept_and_given(tiny_estimator: Estimator) -> None:
+    x, y = np.random.default_rng(4).normal(size=(2, 9))
+    with pytest.warns(mist.MISTWarning, match="n=8 is outside"):
+        found = tiny_estimator.independence_test(
+            np.r_[np.nan, x[1:]], y, num_permutations=np.int64(3), nan_policy="omit"
+        )
+    assert len(found.warnings) == 2 and found.warnings[0] == "omitted 1 of 9 points with missing values"
+
+
+def test_many_levels_do_not_make_dependence(tiny_estimator: Estimator) -> None:
+    """Which of equally common levels are pooled must not hang on the other side."""
+    generator = np.random.default_rng(5)
+    labels = np.repeat([f"level {i}" for i in range(60)], 3)
+    values = []
+    for seed in range(12):
+        with pytest.warns(mist.MISTWarning):
+            found = tiny_estimator.independence_test(
+                labels, generator.normal(size=180), num_permutations=9, random_state=seed
+            )
+        values.append(found.p_value)
+    assert max(values) > 0.3 and values.count(0.1) < 6

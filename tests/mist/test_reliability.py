@@ -59,12 +59,21 @@ def test_halves_that_differ_fail(monkeypatch: pytest.MonkeyPatch, tiny_estimator
 
 def test_extrapolation_finds_the_limit() -> None:
     sizes = np.array([800, 400, 200, 100])
-    value, error = _extrapolate(sizes, 0.7 + 20 / sizes, np.zeros(4))
-    assert value == pytest.approx(0.7, abs=1e-9) and error == pytest.approx(0, abs=1e-9)
-    value, error = _extrapolate(sizes[:2], 0.7 + 20 / sizes[:2], np.zeros(2))
-    assert value == pytest.approx(0.7) and math.isnan(error)
+    value, error, slope = _extrapolate(sizes, 0.7 + 20 / sizes)
+    assert (value, slope) == pytest.approx((0.7, 20)) and error == pytest.approx(0, abs=1e-9)
+    value, error, slope = _extrapolate(sizes[:2], 0.7 + 20 / sizes[:2])
+    assert (value, slope) == pytest.approx((0.7, 20)) and math.isnan(error)
     noise = np.array([0.01, -0.01, 0.01, -0.01])
-    assert _extrapolate(sizes, 0.7 + 20 / sizes + noise, np.zeros(4))[1] > 0.003
+    assert _extrapolate(sizes, 0.7 + 20 / sizes + noise)[1] > 0.003
+
+
+def test_sorted_rows_and_columns_that_hardly_vary_are_no_time_series() -> None:
+    x, y = gaussian()
+    order = np.argsort(x[:, 0])
+    found = check_of(load("default").check(x[order, 0], y[order]), "independent points")
+    assert found.passed and "the rows are sorted by a column, which is left out here" in found.detail
+    last = np.r_[np.zeros(399), 1]
+    assert check_of(load("broad").check(last, y), "independent points").passed
 
 
 def test_categories_are_checked_too(tiny_estimator: Estimator) -> None:

@@ -72,7 +72,8 @@ class TestPairwise:
         values[:5, 0], values[3:20, 1] = np.nan, np.nan
         with pytest.raises(mist.NonFiniteError, match=r"table column 0 has 5 missing value\(s\).*'pairwise'"):
             tiny_estimator.pairwise(values)
-        omitted = tiny_estimator.pairwise(values, nan_policy="omit")
+        with pytest.warns(mist.MISTWarning, match="omitted 20 of 60 points with missing values"):
+            omitted = tiny_estimator.pairwise(values, nan_policy="omit")
         assert set(omitted.n[np.triu_indices(5, 1)]) == {40}
         assert omitted.mi[2, 3] == pytest.approx(tiny_estimator.estimate(values[20:, 2], values[20:, 3]).mi, abs=1e-4)
         found = tiny_estimator.pairwise(values, nan_policy="pairwise")
@@ -89,6 +90,26 @@ class TestPairwise:
         assert np.isnan(found.mi[0, 1]) and found.n[0, 1] == 0 and np.isfinite(found.mi[1, 2])
         rows = found.to_frame()
         assert np.isnan(rows["mi"].iloc[-1]) and rows["mi"].iloc[:6].is_monotonic_decreasing
+
+    def test_what_is_known_of_incomplete_pairs_is_told(self, tiny_estimator: Estimator) -> None:
+        values = table()
+        values[:55, 0] = np.nan
+        values[:, 1] = values[:, 1].round()
+        values[0, 1] = np.nan
+        with pytest.warns(mist.MISTWarning) as caught:
+            tiny_estimator.pairwise(values[:, :3], nan_policy="pairwise")
+        told = "\n".join(str(warning.message) for warning in caught)
+        assert "n=5 is outside the range" in told and "heavy ties" in told
+
+    def test_integer_names_are_names(self, tiny_estimator: Estimator) -> None:
+        values = table()
+        frame = pd.DataFrame(values[:, :3], columns=[2, 1, 0])
+        found = tiny_estimator.pairwise(frame, [2, 1])
+        assert found.names == ("2", "1")
+        assert found.mi[0, 1] == pytest.approx(tiny_estimator.estimate(values[:, 0], values[:, 1]).mi, abs=1e-4)
+        assert tiny_estimator.pairwise(frame, np.array([0, 2])).names == ("0", "2")
+        with pytest.raises(mist.InputError, match="column names that read alike"):
+            tiny_estimator.pairwise({1: values[:, 0], "1": values[:, 1]})
 
     def test_range_is_warned_of_once(self, tiny_estimator: Estimator) -> None:
         with pytest.warns(mist.MISTWarning, match="n=8 is outside the range") as caught:
@@ -126,6 +147,8 @@ class TestPairwise:
             ({"columns": {"g": ["a", "a"], "h": "b"}}, "group 'g' is .* expected one column or more, each once"),
             ({"columns": "ab"}, "got columns='ab', expected a list of columns"),
             ({"columns": []}, "got no columns, expected some"),
+            ({"columns": {"g": None, "h": "b"}}, "group 'g' is None, expected a column or a list of columns"),
+            ({"level": "0.9"}, "interval level '0.9'"),
             ({"level": 1.0}, "interval level 1.0: expected a probability between 0 and 0.98"),
             ({"level": -0.1}, "interval level -0.1"),
             ({"units": "bans"}, "units='bans' is unknown"),
@@ -168,7 +191,8 @@ class TestRelevance:
     def test_points_are_omitted_on_both_sides(self, tiny_estimator: Estimator) -> None:
         values, target = table(), table(seed=1)[:, 0]
         values[:4, 0], target[-6:] = np.nan, np.nan
-        found = tiny_estimator.relevance(values, target, nan_policy="omit")
+        with pytest.warns(mist.MISTWarning, match="omitted 10 of 60"):
+            found = tiny_estimator.relevance(values, target, nan_policy="omit")
         assert found.n.tolist() == [50] * 5
         assert found.mi[2] == pytest.approx(tiny_estimator.estimate(values[4:-6, 2], target[4:-6]).mi, abs=1e-4)
         assert tiny_estimator.relevance(values, target, nan_policy="pairwise").n.tolist() == [50, 54, 54, 54, 54]

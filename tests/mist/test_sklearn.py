@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,20 @@ def test_selector_tells_scores_and_intervals() -> None:
 def test_what_cannot_be_used(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(mist.InputError, match=message):
         mutual_info_regression(*regression(30), **arguments)
+
+
+def test_numbers_kept_as_objects_are_numbers() -> None:
+    x, y = regression()
+    found = MutualInformationSelector(k=1).fit(x, y.astype(object))
+    np.testing.assert_allclose(found.scores_, MutualInformationSelector(k=1).fit(x, y).scores_)
+    with pytest.raises(mist.InputError, match="got discrete_target='foo', expected 'auto' or a bool"):
+        MutualInformationSelector(discrete_target="foo").fit(x, y)
+
+
+def test_classes_that_the_checkpoint_does_not_know_are_warned_of(tiny_checkpoint: Path) -> None:
+    x, y = regression()
+    with pytest.warns(mist.MISTWarning, match="with three levels or more its numbers may be nonsense"):
+        mutual_info_classif(x, np.digitize(y, [-1, 1]), checkpoint=str(tiny_checkpoint))
 
 
 @pytest.mark.parametrize("k", [-1, 1.5, "some", True])

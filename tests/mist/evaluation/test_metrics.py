@@ -122,3 +122,8 @@ class TestProbabilityIntegralTransform:
             assert low <= found.min() < low + 0.01 and high - 0.01 < found.max() <= high
         inside = probability_integral_transform(levels, quantiles, np.full(400, 0.45), generator)
         np.testing.assert_allclose(inside, 0.375)
+
+    def test_an_atom_that_is_everything(self) -> None:
+        levels = (np.arange(50) + 0.5) / 50
+        found = probability_integral_transform(levels, np.zeros((4000, 50)), np.zeros(4000), np.random.default_rng(3))
+        assert stats.kstest(found, "uniform").pvalue > 0.01

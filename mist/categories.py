@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 __all__ = ["MAX_LEVELS", "category_codes", "encode_category", "is_missing", "level_order", "pool_rare_levels"]
 
@@ -29,14 +31,24 @@ def category_codes(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.array([np.nan if is_missing(label) else codes[label] for label in labels], dtype=np.float64)
 
 
-def level_order(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Levels from the commonest to the rarest, equally common ones by their codes: (K,) codes.
+def level_order(codes: NDArray[np.int64], others: Sequence[tuple[NDArray[np.float64], bool]] = ()) -> NDArray[np.int64]:
+    """Levels from the commonest to the rarest: (K,) codes.
 
-    Nothing but the column itself may decide which levels are pooled: were it the other side, the choice would make
-    information where there is none.
+    Of equally common levels those come first that lie closer to the middle of the other columns (`others`: values and
+    whether they are codes), whatever the labels: the squared centred rank, which rising and falling maps leave alone,
+    or the size of the point's level there. But where some levels are to be pooled only their codes decide: were it
+    other columns, those of the other side among them, the choice would make information where there is none.
     """
-    levels, counts = np.unique(codes, return_counts=True)
-    return levels[np.lexsort((levels, -counts))]
+    levels, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    place = np.zeros(len(codes))
+    for values, is_category in others if len(levels) <= MAX_LEVELS else ():
+        if is_category:
+            _, level, sizes = np.unique(values, return_inverse=True, return_counts=True)
+            place += sizes[level].astype(np.float64)
+        else:
+            place += (rankdata(values) - (len(values) + 1) / 2) ** 2
+    mean_place = np.bincount(inverse, weights=place) / counts
+    return levels[np.lexsort((levels, mean_place, -counts))]
 
 
 def pool_rare_levels(

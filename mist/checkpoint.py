@@ -207,6 +207,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
             "tensors; use the folder as it was saved"
         ) from error
     network.calibration = _build_calibration(config, folder)
+    network.max_mi = float(config["trained_ranges"]["mi"][1])
     return Checkpoint(network=network.eval().requires_grad_(False), config=config, path=folder.resolve())
 
 

@@ -324,7 +324,7 @@ class Estimator:
         {1/(P+1), ..., 1} under independence, P permutations. random_state: seed of the permutations, None for others
         each time. Other arguments as in `estimate`. Raises an `InputError` subclass.
         """
-        prepared = self._prepare(x, y, units, nan_policy, "warn", discrete_x, discrete_y)
+        prepared = self._prepare(x, y, units, nan_policy, "warn", discrete_x, discrete_y, sides_apart=True)
         result = permutation_test(self, prepared, num_permutations, random_state, units)
         _emit(result.warnings)
         return result
@@ -338,6 +338,7 @@ class Estimator:
         on_limit: OnLimit,
         discrete_x: Discrete,
         discrete_y: Discrete,
+        sides_apart: bool = False,
     ) -> Prepared:
         """Validate the arguments, and hold n and dims against what the checkpoint was trained on."""
         check_units(units)
@@ -350,6 +351,7 @@ class Estimator:
             discrete_y=discrete_y,
             max_points=self._most_points if on_limit == "subsample" else None,
             ties_known=self.network.config.features.ties,
+            sides_apart=sides_apart,
         )
         if data.is_degenerate:
             return data

@@ -94,6 +94,7 @@ def prepare(
     discrete_y: Discrete = None,
     max_points: Callable[[int, int], int] | None = None,
     ties_known: bool = False,
+    sides_apart: bool = False,
 ) -> Prepared:
     """Validate two sides of paired points.
 
@@ -102,6 +103,7 @@ def prepare(
     discrete_x, discrete_y: the columns that are unordered categories: True for that whole side, or indices or names;
     None for those that hold text or, in a data frame, unordered categoricals. Ordered ones count as numbers.
     ties_known: the estimator was trained on tied values, so that they are no cause for a warning.
+    sides_apart: nothing of one side may depend on the other, not even the order of its indicator columns.
     max_points: of the columns of x and of y, the number of points to use at most, a choice that the order of the points
     does not move (a warning says so).
     Raises an `InputError` subclass.
@@ -131,8 +133,8 @@ def prepare(
             column.values = column.values[chosen]
         warnings.append(f"{most} of {num_points} points were used: the checkpoint was not trained on more")
     return Prepared(
-        x=side_of(x_columns, warnings, ties_known),
-        y=side_of(y_columns, warnings, ties_known),
+        x=side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns),
+        y=side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns),
         warnings=tuple(warnings),
     )
 
@@ -143,8 +145,17 @@ def _representative(columns: list[Column]) -> NDArray[np.int64]:
     return canonical_order(ranks)[0].numpy()
 
 
-def side_of(columns: list[Column], warnings: list[str], ties_known: bool, side: str | None = None) -> Side:
-    """Drop constant columns, encode categories, and note what makes a column hard to read; `side` names it there."""
+def side_of(
+    columns: list[Column],
+    warnings: list[str],
+    ties_known: bool,
+    side: str | None = None,
+    others: Sequence[Column] = (),
+) -> Side:
+    """Drop constant columns, encode categories, and note what makes a column hard to read; `side` names it there.
+
+    Columns beside these (`others`) may put equally common levels in an order.
+    """
     side = side or columns[0].name.split(" ")[0]
     constant = [c for c in columns if c.values.min() == c.values.max()]
     if len(constant) == len(columns):
@@ -161,7 +172,8 @@ def side_of(columns: list[Column], warnings: list[str], ties_known: bool, side: 
             groups.append(0)
             continue
         codes = column.values.astype(np.int64)
-        codes, message = pool_rare_levels(codes, level_order(codes), column.name)
+        beside = [(c.values, c.is_category) for c in (*columns, *others) if c is not column]
+        codes, message = pool_rare_levels(codes, level_order(codes, beside), column.name)
         if message:
             warnings.append(message)
         indicators = encode_category(codes)

@@ -7,6 +7,7 @@ Q levels, K relation features, C candidates. All data sets of a batch share N, D
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
 
 __all__ = ["MISTNetwork", "NetworkConfig"]
 
-_MAX_COMPRESSED = 6.0  # e⁶ ≈ 400 nats
+_MAX_COMPRESSED = 6.0  # e⁶ ≈ 400 nats, in training
 ADDITIVE_SCALE = 0.1  # keeps one optimiser step on the additive term below the precision of large data sets
 
 
@@ -325,15 +326,18 @@ class MISTNetwork(nn.Module):
     """Data sets in, quantiles of their mutual information out.
 
     `calibration` and `novelty` are None in training; a checkpoint may carry them: the quantiles are recalibrated by the
-    one, and the other says how unlike the training data a data set looks.
+    one, and the other says how unlike the training data a data set looks. `max_mi` (nats) is the largest label that a
+    checkpoint was trained on: what it reads never goes past.
     """
 
     levels: Tensor  # (Q,)
     calibration: Calibration | None
     novelty: Novelty | None
+    max_mi: float | None
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__()
+        self.max_mi = None
         self.config = config or NetworkConfig()
         summary = global_width(self.config.features)
         self.points = PointEncoder(self.config)
@@ -400,5 +404,6 @@ class MISTNetwork(nn.Module):
             dim_y = features.relations.shape[-1] - features.dim_x
             compressed = self.calibration.apply(
                 compressed, self.levels, features.points.shape[1], features.dim_x, dim_y
-            ).clamp(max=_MAX_COMPRESSED)
+            )
+        compressed = compressed.clamp(max=_MAX_COMPRESSED if self.max_mi is None else math.log(self.max_mi + OFFSET))
         return compressed, None if self.novelty is None else self.novelty(trunk)

@@ -61,9 +61,12 @@ def mutual_info_classif(
     copy: bool = True,
     random_state: Any = None,
     n_jobs: int | None = None,
-    checkpoint: str = "default",
+    checkpoint: str = "broad",
 ) -> NDArray[np.float64]:
-    """MI of each column of X (n, d) with class labels y (n,), nats, (d,); arguments as in `mutual_info_regression`."""
+    """MI of each column of X (n, d) with class labels y (n,), nats, (d,).
+
+    Arguments as in `mutual_info_regression`; the checkpoint is one that was trained on unordered classes.
+    """
     values, target = check_X_y(X, y, ensure_min_samples=MIN_POINTS)
     check_classification_targets(target)
     return _scores(values, target, discrete_features, True, checkpoint).mi

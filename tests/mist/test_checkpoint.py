@@ -111,6 +111,19 @@ def test_weights_of_format_3_predict_what_they_did(
     torch.testing.assert_close(load_checkpoint(folder).network(x, y), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_nothing_is_read_past_the_largest_label_of_training(
+    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    x = torch.randn(2, 60, 2, generator=torch.Generator().manual_seed(0))
+    free = tiny_network(x, x).detach()
+    most = float(free.median())
+    ranges = {**tiny_arguments["trained_ranges"], "mi": [0.0, most]}
+    folder = save_checkpoint(tmp_path / "a", tiny_network, **{**tiny_arguments, "trained_ranges": ranges})
+    found = load_checkpoint(folder).network(x, x)
+    assert float(free.max()) > most
+    torch.testing.assert_close(found, free.clamp(max=most))
+
+
 def test_n_may_have_gone_further_at_few_dims(
     tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
 ) -> None:

@@ -249,10 +249,14 @@ def test_labels_and_the_order_of_points_say_nothing(num_levels: int, relabel: li
     order = random.permutation(90)
     moved = prepare(codes[order], np.exp(y[order]), discrete_x=True)
     assert first.warnings == renamed.warnings == moved.warnings
-    np.testing.assert_array_equal(moved.x.values[np.argsort(order)], first.x.values)
-    np.testing.assert_array_equal(prepare(codes, random.normal(size=90), discrete_x=True).x.values, first.x.values)
+    expected = _sorted_columns(first.x.values)
+    np.testing.assert_array_equal(_sorted_columns(moved.x.values[np.argsort(order)]), expected)
+    other = prepare(codes, random.normal(size=90), discrete_x=True)
+    np.testing.assert_array_equal(_sorted_columns(other.x.values), expected)  # no side pools the levels of the other
+    apart = [prepare(codes, values, discrete_x=True, sides_apart=True).x.values for values in (y, -(y**3), y[order])]
+    assert all(np.array_equal(values, apart[0]) for values in apart)
     if not first.warnings:  # past the cap the names decide which of equally rare levels are pooled
-        np.testing.assert_array_equal(_sorted_columns(renamed.x.values), _sorted_columns(first.x.values))
+        np.testing.assert_array_equal(_sorted_columns(renamed.x.values), expected)
 
 
 def test_rare_levels_are_pooled() -> None:

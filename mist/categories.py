@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 __all__ = ["MAX_LEVELS", "category_codes", "encode_category", "is_missing", "level_order", "pool_rare_levels"]
 
@@ -39,6 +38,8 @@ def level_order(codes: NDArray[np.int64], others: Sequence[tuple[NDArray[np.floa
     or the size of the point's level there. But where some levels are to be pooled only their codes decide: were it
     other columns, those of the other side among them, the choice would make information where there is none.
     """
+    from scipy.stats import rankdata  # dear to import: when it is needed
+
     levels, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     place = np.zeros(len(codes))
     for values, is_category in others if len(levels) <= MAX_LEVELS else ():

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 __all__ = [
     "COLLINEARITY_LIMIT",
@@ -47,6 +46,8 @@ def collinearity_warning(values: NDArray[np.float64], side: str) -> str | None:
 
 def condition_number(values: NDArray[np.float64]) -> float:
     """Condition number of the correlation of the Gaussian rank scores of (n, d); infinite where singular."""
+    from scipy.stats import rankdata  # dear to import: when it is needed
+
     scores = ndtri((rankdata(values, axis=0) - 0.5) / len(values))
     spectrum = np.linalg.eigvalsh(np.corrcoef(scores, rowvar=False))
     return float(spectrum[-1] / spectrum[0]) if spectrum[0] > 1e-12 * spectrum[-1] else float("inf")

@@ -33,6 +33,7 @@ __all__ = ["Estimator", "OnLimit", "estimate", "load"]
 
 OnLimit = Literal["raise", "warn", "subsample"]
 
+_SATURATED = 0.9  # share of the largest label of training
 # A batch of `estimate_many` holds at most this many data sets, points times coordinates, and pairs of coordinates.
 _MAX_BATCH, _MAX_BATCH_NUMBERS, _MAX_BATCH_PAIRS = 64, 1 << 20, 1 << 17
 
@@ -408,12 +409,22 @@ class Estimator:
                 n=data.num_points,
                 dim_x=data.x.dim,
                 dim_y=data.y.dim,
-                warnings=data.warnings + self._novelty_warning(share),
+                warnings=data.warnings + self._saturation_warning(row) + self._novelty_warning(share),
                 checkpoint=self.checkpoint.label,
                 novelty=share,
             )
             for data, row, share in zip(batch, rows, [None] * len(batch) if shares is None else shares.tolist())
         ]
+
+    def _saturation_warning(self, quantiles: NDArray[np.float64]) -> tuple[str, ...]:
+        """Where half of the predicted distribution lies at the largest label of training, or close below."""
+        most = self.checkpoint.trained_range("mi")[1]
+        if float(np.median(quantiles)) < _SATURATED * most:
+            return ()
+        return (
+            f"the estimate saturates: checkpoint {self.checkpoint.label} was trained on up to {most:g} nats, and the "
+            "truth may be more; one side may all but determine the other",
+        )
 
     def _novelty_warning(self, share: float | None) -> tuple[str, ...]:
         if share is None or share <= LIMIT:

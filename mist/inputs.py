@@ -32,6 +32,7 @@ __all__ = [
     "Prepared",
     "Side",
     "check_finite",
+    "check_index",
     "column_index",
     "prepare",
     "side_of",
@@ -110,6 +111,7 @@ def prepare(
     """
     if nan_policy not in ("raise", "omit"):
         raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
+    check_index({"x": x, "y": y})
     (x_columns, _), (y_columns, _) = to_columns(x, "x", discrete_x), to_columns(y, "y", discrete_y)
     num_x, num_y = len(x_columns[0].values), len(y_columns[0].values)
     if num_x != num_y:
@@ -208,6 +210,22 @@ def _without_missing(
     for column in x + y:
         column.values = column.values[~missing]
     return x, y
+
+
+def check_index(sides: Mapping[str, Any]) -> None:
+    """Raise `InputError` where two sides are pandas objects of one length whose rows are labelled differently."""
+    indices = {}
+    for name, data in sides.items():
+        native = nw.from_native(data, pass_through=True, allow_series=True)
+        index = nw.maybe_get_index(native) if isinstance(native, nw.DataFrame | nw.Series) else None
+        if index is not None:
+            indices[name] = index
+    for (first, one), (second, other) in zip(list(indices.items())[:-1], list(indices.items())[1:]):
+        if len(one) == len(other) and not one.equals(other):
+            raise InputError(
+                f"{first} and {second} label their rows differently (pandas indexes): expected row i of one beside row "
+                "i of the other; align them first, or pass .to_numpy() where their order is right"
+            )
 
 
 def check_finite(columns: Sequence[Column]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mist.errors import InputError, TrainedRangeError
-from mist.inputs import Column, Discrete, NanPolicy
+from mist.inputs import Column, Discrete, NanPolicy, check_index
 from mist.quantiles import interpolate_quantiles
 from mist.result import InformationEstimate, MIEstimate, Units, nats_in
 from mist.screening import Screened, predict_pairs, screening_warnings
@@ -84,6 +84,7 @@ def conditional_mutual_information(
     Quantiles are the means of those of the two differences, cut at 0. Cover & Thomas (2006), Eq. 2.60-2.62.
     """
     scale = nats_in(units)
+    check_index({name: data for name, (data, _) in sides.items()})
     groups: list[tuple[str, list[Column]]] = []
     for name, (data, discrete) in sides.items():
         columns = read_groups(data, None, discrete, name, f"discrete_{name}")

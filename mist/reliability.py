@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from mist.errors import InputError, TooFewPointsError
-from mist.inputs import Column, Discrete, NanPolicy
+from mist.inputs import Column, Discrete, NanPolicy, check_index
 from mist.quantiles import interpolate_quantiles
 from mist.result import MIEstimate, Units, nats_in
 from mist.screening import predict_pairs
@@ -147,6 +146,7 @@ def reliability(
     scale = nats_in(units)
     if nan_policy not in ("raise", "omit"):
         raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
+    check_index({"x": x, "y": y})
     sides = [
         [column for members in read_groups(data, None, chosen, name, f"discrete_{name}").values() for column in members]
         for name, data, chosen in (("x", x, discrete[0]), ("y", y, discrete[1]))
@@ -286,6 +286,8 @@ def _independent_points(points: _Points) -> Check:
 
     Columns that the rows are sorted by say nothing of it.
     """
+    from scipy.stats import rankdata  # dear to import: when it is needed
+
     largest, is_sorted = [], False
     for side in (points.x, points.y):
         found = [0.0]

@@ -19,7 +19,7 @@ from torch import Tensor
 from mist.checkpoint import untrained_categories
 from mist.errors import InputError, MISTError
 from mist.features import features_of_ranks
-from mist.inputs import MIN_POINTS, Discrete, Side
+from mist.inputs import MIN_POINTS, Discrete, Side, check_index
 from mist.novelty import LIMIT
 from mist.quantiles import expand, interpolate_quantiles
 from mist.result import Units, check_units, linfoot_correlation, nats_in
@@ -266,6 +266,7 @@ def relevance(
     progress: bool,
 ) -> RelevanceMI:
     """Each variable of x with all of y: `Estimator.relevance`; `discrete` of x and of y."""
+    check_index({"x": x, "y": y})
     groups = list(read_groups(x, columns, discrete[0], "x", "discrete_x").items())
     given = read_groups(y, None, discrete[1], "y", "discrete_y")
     whole = [column for members in given.values() for column in members]

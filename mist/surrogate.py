@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, ShapeError, TooFewPointsError
@@ -84,6 +83,8 @@ class _Spline:
     """A monotone map of a column near its scores: cubic through quantiles of both, straight lines beyond."""
 
     def __init__(self, values: Tensor, scores: Tensor) -> None:
+        from scipy.interpolate import PchipInterpolator  # when it is needed
+
         known, wanted = values.cpu().numpy(), scores.cpu().numpy()
         order = np.argsort(known, kind="stable")
         places, where = np.unique(known[order], return_index=True)

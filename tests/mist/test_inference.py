@@ -126,6 +126,14 @@ def test_outside_the_trained_range(tiny_estimator: Estimator, shape: tuple[int, 
         tiny_estimator.estimate(x, y, on_limit="raise")
 
 
+def test_saturation_is_warned_of(tiny_estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = gaussian(50)
+    low = tiny_estimator.estimate(x, y).median
+    monkeypatch.setitem(tiny_estimator.checkpoint.config["trained_ranges"], "mi", [0.0, low * 1.05])
+    with pytest.warns(mist.MISTWarning, match="the estimate saturates: checkpoint tiny@.* was trained on up to"):
+        tiny_estimator.estimate(x, y)
+
+
 def test_warnings_point_at_the_line_of_the_user(tiny_estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mist.inference._default_estimator", lambda: tiny_estimator)
     x, y = gaussian(8)

@@ -119,6 +119,16 @@ def test_frames_with_names_that_are_numbers() -> None:
     np.testing.assert_array_equal(prepare(frame, COLUMN).x.values, ROWS)
 
 
+def test_rows_that_are_labelled_differently_are_refused() -> None:
+    pandas = pytest.importorskip("pandas")
+    x, y = pandas.Series(COLUMN), pandas.DataFrame(ROWS)
+    shuffled = y.sample(frac=1, random_state=0)
+    with pytest.raises(errors.InputError, match=r"x and y label their rows differently .*align them first"):
+        prepare(x, shuffled)
+    assert prepare(x, shuffled.to_numpy()).num_points == prepare(x, y).num_points == 20
+    assert prepare(x.set_axis(list("abcdefghijklmnopqrst")), y.set_axis(list("abcdefghijklmnopqrst"))).num_points == 20
+
+
 def test_missing_text_of_pandas() -> None:
     pandas = pytest.importorskip("pandas")
     for dtype in ("string", "object"):

@@ -197,6 +197,14 @@ class TestRelevance:
         assert found.mi[2] == pytest.approx(tiny_estimator.estimate(values[4:-6, 2], target[4:-6]).mi, abs=1e-4)
         assert tiny_estimator.relevance(values, target, nan_policy="pairwise").n.tolist() == [50, 54, 54, 54, 54]
 
+    def test_rows_that_are_labelled_differently_are_refused(self, tiny_estimator: Estimator) -> None:
+        x, y = frame()[["a", "b"]], frame()["d"].sort_values()
+        for call in (tiny_estimator.relevance, tiny_estimator.check, tiny_estimator.estimate):
+            with pytest.raises(mist.InputError, match="x and y label their rows differently"):
+                call(x, y)
+        with pytest.raises(mist.InputError, match="y and given label their rows differently"):
+            tiny_estimator.estimate(x, x["a"], given=y)
+
     def test_other_lengths(self, tiny_estimator: Estimator) -> None:
         with pytest.raises(mist.LengthMismatchError, match="x has 60 points and y has 59: expected as many"):
             tiny_estimator.relevance(table(), np.arange(59))

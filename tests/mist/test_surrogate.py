@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
@@ -111,18 +107,6 @@ def test_gradients_come_back_in_the_type_of_the_points(tiny_estimator: Estimator
     x, y = (side.to(dtype).requires_grad_() for side in pair(40, 2))
     tiny_estimator.mutual_information(x, y).backward()
     assert x.grad is not None and x.grad.dtype == dtype and x.grad.shape == x.shape
-
-
-def test_an_example_recovers_the_direction(repository: Path) -> None:
-    assert _module(repository / "examples" / "maximise.py").main() > 0.98
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(

@@ -214,11 +214,10 @@ def _without_missing(
 
 def check_index(sides: Mapping[str, Any]) -> None:
     """Raise `InputError` where two sides are pandas objects of one length whose rows are labelled differently."""
-    indices = {}
+    indices: dict[str, Any] = {}
     for name, data in sides.items():
-        native = nw.from_native(data, pass_through=True, allow_series=True)
-        index = nw.maybe_get_index(native) if isinstance(native, nw.DataFrame | nw.Series) else None
-        if index is not None:
+        index = getattr(data, "index", None)
+        if hasattr(index, "equals"):
             indices[name] = index
     for (first, one), (second, other) in zip(list(indices.items())[:-1], list(indices.items())[1:]):
         if len(one) == len(other) and not one.equals(other):

@@ -325,10 +325,10 @@ def _complete(estimator: Estimator, pair: tuple[Variable, Variable]) -> tuple[Va
     """The pair over the points at which both sides have values."""
     first, second = pair
     missing = first.missing | second.missing
-    if not missing.any():
+    if not (missing.any() or first.has_categories or second.has_categories):
         return pair
     known = estimator.network.config.features.ties
-    return first.at(~missing, known), second.at(~missing, known)
+    return first.beside(second, ~missing, known), second.beside(first, ~missing, known)
 
 
 def predict_pairs(estimator: Estimator, pairs: Sequence[tuple[Variable, Variable]]) -> tuple[Array, Array]:

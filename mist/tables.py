@@ -34,14 +34,14 @@ class Variable:
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, columns: Sequence[Column], ties_known: bool) -> Variable:
-        """From columns of one table."""
+    def of(cls, name: str, columns: Sequence[Column], ties_known: bool, others: Sequence[Column] = ()) -> Variable:
+        """From columns of one table; `others`, beside them, may put equally common levels in an order."""
         missing = _missing(columns)
         warnings: list[str] = []
         if missing.any():
             side, ranks = Side(np.empty((0, 0)), (), len(columns)), torch.empty(0, 0, dtype=torch.int64)
         else:
-            side = side_of(list(columns), warnings, ties_known, repr(name))
+            side = side_of(list(columns), warnings, ties_known, repr(name), others)
             ranks = double_ranks(torch.from_numpy(np.ascontiguousarray(side.values.T)))
         return cls(name, tuple(columns), missing, side, ranks, tuple(warnings))
 
@@ -50,10 +50,13 @@ class Variable:
         """Whether some column is a category of more than two levels."""
         return any(column.is_category and np.nanmax(column.values, initial=0) > 1 for column in self.columns)
 
-    def at(self, rows: NDArray[np.bool_], ties_known: bool) -> Variable:
-        """The same variable over some of the points."""
-        kept = [Column(column.name, column.values[rows], column.is_category) for column in self.columns]
-        return Variable.of(self.name, kept, ties_known)
+    def beside(self, other: Variable, rows: NDArray[np.bool_], ties_known: bool) -> Variable:
+        """The same variable over some of the points, on one side of another."""
+        sides = [
+            [Column(column.name, column.values[rows], column.is_category) for column in variable.columns]
+            for variable in (self, other)
+        ]
+        return Variable.of(self.name, sides[0], ties_known, sides[1])
 
 
 def read_groups(table: Any, columns: Columns, discrete: Discrete, called: str, option: str) -> dict[str, list[Column]]:

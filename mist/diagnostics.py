@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 __all__ = [
     "COLLINEARITY_LIMIT",
@@ -46,7 +45,8 @@ def collinearity_warning(values: NDArray[np.float64], side: str) -> str | None:
 
 def condition_number(values: NDArray[np.float64]) -> float:
     """Condition number of the correlation of the Gaussian rank scores of (n, d); infinite where singular."""
-    from scipy.stats import rankdata  # dear to import: when it is needed
+    from scipy.special import ndtri  # dear to import: when it is needed
+    from scipy.stats import rankdata
 
     scores = ndtri((rankdata(values, axis=0) - 0.5) / len(values))
     spectrum = np.linalg.eigvalsh(np.corrcoef(scores, rowvar=False))

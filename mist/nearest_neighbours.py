@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from mist.box_counts import MAX_BOX_DIM, count_within
@@ -30,9 +31,16 @@ def ksg_mutual_information(x: Tensor, y: Tensor, num_neighbours: int = 3) -> Ten
     return torch.special.digamma(num_points).sum() - digamma.mean(-1)
 
 
+def _tree(points: np.ndarray, leafsize: int = 16) -> Any:
+    """A k-d tree, (N, D); scipy's, which is dear to import, when one is needed."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(points, leafsize=leafsize)
+
+
 def _counts_by_tree(x: Tensor, y: Tensor, num_neighbours: int) -> tuple[Tensor, Tensor]:
     joint = torch.cat([x, y], dim=1).mT.double().cpu().numpy()
-    found = [cKDTree(points).query(points, k=[num_neighbours + 1], p=np.inf)[0][:, 0] for points in joint]
+    found = [_tree(points).query(points, k=[num_neighbours + 1], p=np.inf)[0][:, 0] for points in joint]
     radius = torch.from_numpy(np.stack(found)).to(x.device)
     counts = [(_counts_within(side.double(), radius * _INSIDE) - 1) * (radius > 0) for side in (x, y)]
     return counts[0], counts[1]
@@ -48,7 +56,7 @@ def _counts_within(side: Tensor, radius: Tensor) -> Tensor:
 def _count_by_tree(side: Tensor, radius: Tensor) -> Tensor:
     """`_counts_within` of one data set of any dim, (D, N), (N,) -> (N,)."""
     points = side.T.cpu().numpy()
-    tree = cKDTree(points, leafsize=32)  # counting is a quarter quicker than with leaves of 16
+    tree = _tree(points, leafsize=32)  # counting is a quarter quicker than with leaves of 16
     counts = tree.query_ball_point(points, radius.cpu().numpy(), p=np.inf, return_length=True)
     return torch.from_numpy(counts).to(side.device)
 
@@ -95,7 +103,7 @@ def _level_counts_by_tree(levels: Levels, values: Tensor, which: Tensor, most: i
         side, own = sides[i][kept], size[i][kept]
         far = 4 * np.abs(side).max() + 1  # further apart than any two points of a level
         joint = np.concatenate([side, far * index[i][kept][:, None]], axis=1)
-        tree = cKDTree(joint)
+        tree = _tree(joint)
         distance = tree.query(joint, k=np.arange(2, most + 2), p=np.inf)[0]
         radius = np.take_along_axis(distance, np.minimum(own - 1, most)[:, None] - 1, axis=1)[:, 0] / _INSIDE
         near[i, kept] = tree.query_ball_point(joint, radius, p=np.inf, return_length=True) - 1

@@ -242,7 +242,8 @@ class Estimator:
         """A differentiable stand-in for the estimate, nats, a scalar: MI as a loss, or as what to maximise.
 
         x, y: tensors (n,) or (n, d), 4 <= n <= 5,000. Its gradient is exact for the function that `mist.surrogate`
-        describes, which keeps within 0.01 * max(1, mi) of `estimate` on continuous data; constants have gradient 0.
+        describes, which mostly keeps within 0.01 * max(1, mi) of `estimate` on continuous data; constants have
+        gradient 0.
         Raises an `InputError` subclass.
         """
         return surrogate_mutual_information(self, x, y)

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mist.errors import InputError, TrainedRangeError
-from mist.inputs import Column, Discrete, NanPolicy, check_index
+from mist.inputs import Discrete, NanPolicy
 from mist.quantiles import interpolate_quantiles
 from mist.result import InformationEstimate, MIEstimate, Units, nats_in
 from mist.screening import Screened, predict_pairs, screening_warnings
-from mist.tables import Columns, Variable, check_lengths, make_variables, read_groups
+from mist.tables import Columns, Variable, check_nan_policy, make_variables, read_groups, read_sides
 
 if TYPE_CHECKING:
     from mist.inference import Estimator
@@ -84,14 +84,7 @@ def conditional_mutual_information(
     Quantiles are the means of those of the two differences, cut at 0. Cover & Thomas (2006), Eq. 2.60-2.62.
     """
     scale = nats_in(units)
-    check_index({name: data for name, (data, _) in sides.items()})
-    groups: list[tuple[str, list[Column]]] = []
-    for name, (data, discrete) in sides.items():
-        columns = read_groups(data, None, discrete, name, f"discrete_{name}")
-        groups.append((name, [column for members in columns.values() for column in members]))
-        check_lengths(groups[0][1], groups[-1][1], ("x", name))
-    _check_policy(nan_policy)
-    variables = make_variables(groups, nan_policy, estimator.network.config.features.ties)
+    variables = read_sides(sides, nan_policy, estimator.network.config.features.ties)
     terms = _Terms(estimator, variables)
     x, y, z = (0,), (1,), (2,)
     constant = any(variables[i].side.values.shape[1] == 0 for i in (0, 1))
@@ -152,17 +145,12 @@ def _total_correlation(terms: _Terms, indices: Sequence[int]) -> Array:
 def _read(
     estimator: Estimator, table: Any, columns: Columns, nan_policy: NanPolicy, discrete: Discrete, least: int
 ) -> _Terms:
-    _check_policy(nan_policy)
+    check_nan_policy(nan_policy)  # the terms must be about the same points
     groups = read_groups(table, columns, discrete, "table", "discrete")
     if len(groups) < least:
         raise InputError(f"got {len(groups)} variables, expected at least {least}")
     variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.ties)
     return _Terms(estimator, variables)
-
-
-def _check_policy(nan_policy: str) -> None:
-    if nan_policy not in ("raise", "omit"):  # the terms must be about the same points
-        raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
 
 
 def _result(quantity: str, terms: _Terms, quantiles: Array, units: Units) -> InformationEstimate:

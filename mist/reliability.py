@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mist.errors import InputError, TooFewPointsError
-from mist.inputs import Column, Discrete, NanPolicy, check_index
+from mist.inputs import Column, Discrete, NanPolicy
 from mist.quantiles import interpolate_quantiles
 from mist.result import MIEstimate, Units, nats_in
 from mist.screening import predict_pairs
-from mist.tables import Variable, check_lengths, make_variables, read_groups
+from mist.tables import Variable, read_sides
 
 if TYPE_CHECKING:
     from mist.inference import Estimator
@@ -144,15 +144,8 @@ def reliability(
 ) -> Reliability:
     """The checks of `Estimator.check`; `discrete` of x and of y."""
     scale = nats_in(units)
-    if nan_policy not in ("raise", "omit"):
-        raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
-    check_index({"x": x, "y": y})
-    sides = [
-        [column for members in read_groups(data, None, chosen, name, f"discrete_{name}").values() for column in members]
-        for name, data, chosen in (("x", x, discrete[0]), ("y", y, discrete[1]))
-    ]
-    check_lengths(sides[0], sides[1], ("x", "y"))
-    variables = make_variables([("x", sides[0]), ("y", sides[1])], nan_policy, estimator.network.config.features.ties)
+    sides = {"x": (x, discrete[0]), "y": (y, discrete[1])}
+    variables = read_sides(sides, nan_policy, estimator.network.config.features.ties)
     points = _Points(estimator, variables[0].columns, variables[1].columns)
     if len(points) < LEAST_POINTS:
         raise TooFewPointsError(

@@ -235,7 +235,7 @@ def pairwise(
 ) -> PairwiseMI:
     """All pairs of the variables of a table: `Estimator.pairwise`."""
     groups = read_groups(table, columns, discrete, "table", "discrete")
-    variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.ties)
+    variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.ties, by_pair=True)
     if len(variables) < 2:
         raise InputError(f"got {len(variables)} variable, expected two or more: pairs need them")
     first, second = np.triu_indices(len(variables), 1)
@@ -274,7 +274,7 @@ def relevance(
     only = next(iter(given)) if len(given) == 1 else "y"
     target_name = "y" if only.isdecimal() else only
     ties = estimator.network.config.features.ties
-    *variables, target = make_variables([*groups, (target_name, whole)], nan_policy, ties)
+    *variables, target = make_variables([*groups, (target_name, whole)], nan_policy, ties, by_pair=True)
     pairs = [(variable, target) for variable in variables]
     found = screen(estimator, pairs, units=units, level=level, progress=progress)
     return RelevanceMI(

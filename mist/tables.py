@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,10 +12,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, TooFewPointsError
-from mist.inputs import MIN_POINTS, Column, Discrete, Side, check_finite, column_index, side_of, to_columns
+from mist.inputs import (
+    MIN_POINTS,
+    Column,
+    Discrete,
+    NanPolicy,
+    Side,
+    check_finite,
+    check_index,
+    column_index,
+    side_of,
+    to_columns,
+)
 from mist.scores import double_ranks
 
-__all__ = ["Columns", "TableNanPolicy", "Variable", "check_lengths", "make_variables", "read_groups"]
+__all__ = [
+    "Columns",
+    "TableNanPolicy",
+    "Variable",
+    "check_lengths",
+    "check_nan_policy",
+    "make_variables",
+    "read_groups",
+    "read_sides",
+]
 
 TableNanPolicy = Literal["raise", "omit", "pairwise"]
 # Which columns are variables: all of them (None), those named or numbered, or groups of them under a name each.
@@ -71,13 +91,38 @@ def read_groups(table: Any, columns: Columns, discrete: Discrete, called: str, o
     return groups
 
 
+def read_sides(sides: Mapping[str, tuple[Any, Discrete]], nan_policy: NanPolicy, ties_known: bool) -> list[Variable]:
+    """Whole tables as a variable each, over the same points; `sides` holds each with its categories under its name.
+
+    Raises an `InputError` subclass.
+    """
+    check_nan_policy(nan_policy)
+    check_index({name: data for name, (data, _) in sides.items()})
+    groups: list[tuple[str, list[Column]]] = []
+    for name, (data, discrete) in sides.items():
+        columns = read_groups(data, None, discrete, name, f"discrete_{name}")
+        groups.append((name, [column for members in columns.values() for column in members]))
+        check_lengths(groups[0][1], groups[-1][1], (groups[0][0], name))
+    return make_variables(groups, nan_policy, ties_known)
+
+
+def check_nan_policy(nan_policy: str) -> None:
+    """Raise `InputError` for another policy than those under which all that is estimated is about the same points."""
+    if nan_policy not in get_args(NanPolicy):
+        raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise' or 'omit'")
+
+
 def make_variables(
-    groups: Sequence[tuple[str, list[Column]]], nan_policy: TableNanPolicy, ties_known: bool
+    groups: Sequence[tuple[str, list[Column]]],
+    nan_policy: TableNanPolicy,
+    ties_known: bool,
+    *,
+    by_pair: bool = False,
 ) -> list[Variable]:
     """Variables over the same points, n >= 4 of them.
 
     With `nan_policy` "omit" points with a missing value in any column are left out, with "pairwise" they stay and the
-    variables know which they are. Raises an `InputError` subclass.
+    variables know which they are; `by_pair` says that the caller can do with that. Raises an `InputError` subclass.
     """
     if nan_policy not in ("raise", "omit", "pairwise"):
         raise InputError(f"nan_policy={nan_policy!r} is unknown: expected 'raise', 'omit' or 'pairwise'")
@@ -87,7 +132,8 @@ def make_variables(
         column = next(column for column in used if np.isnan(column.values).any())
         raise NonFiniteError(
             f"{column.name} has {int(np.isnan(column.values).sum())} missing value(s) (NaN): expected none; pass "
-            "nan_policy='omit' to leave out points with any, or 'pairwise' to do so pair by pair"
+            "nan_policy='omit' to leave out points with any"
+            + (", or 'pairwise' to do so pair by pair" if by_pair else "")
         )
     if nan_policy == "omit":
         for column in used:

@@ -182,6 +182,13 @@ class TestScreening:
             printed.append(capsys.readouterr().out)
         assert printed[0] == printed[1]
 
+    def test_parquet_without_a_reader(
+        self, mixed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert main(["pairwise", str(mixed.with_suffix(".parquet"))]) == 2
+        assert "needs polars, or pandas and pyarrow: pip install polars" in capsys.readouterr().err
+
     def test_a_stray_cell_among_numbers_is_named(self, mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
         lines = mixed.read_text().splitlines()
         lines[9] = ",".join(["-", *lines[9].split(",")[1:]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -127,6 +128,23 @@ class TestPairwise:
         np.testing.assert_allclose(found.normalized[0, 1], linfoot_correlation(found.mi[0, 1]))
         with pytest.raises(mist.InputError, match="backend='arrow' is unknown: expected 'pandas' or 'polars'"):
             found.to_frame("arrow")
+
+    def test_a_missing_library_is_named(self, tiny_estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = tiny_estimator.pairwise(table())
+        monkeypatch.setitem(sys.modules, "polars", None)
+        with pytest.raises(mist.InputError, match="polars is missing: pip install polars"):
+            found.to_frame("polars")
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(mist.InputError, match="matplotlib is missing: pip install"):
+            found.plot()
+
+    def test_an_answer_that_is_no_number_is_no_result(
+        self, tiny_estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = lambda features: (torch.full((len(features.summary), 50), torch.nan), None)  # noqa: E731
+        monkeypatch.setattr(tiny_estimator.network, "read_features", broken)
+        with pytest.raises(mist.MISTError, match="answered NaN for n=60, dims 1 and 1: expected finite quantiles"):
+            tiny_estimator.pairwise(table())
 
     def test_progress_and_workers_change_nothing(
         self, tiny_estimator: Estimator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

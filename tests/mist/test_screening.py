@@ -131,7 +131,11 @@ class TestPairwise:
 
     def test_a_missing_library_is_named(self, tiny_estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
         found = tiny_estimator.pairwise(table())
-        monkeypatch.setitem(sys.modules, "polars", None)
+
+        def without(*args: Any, **options: Any) -> None:
+            raise ModuleNotFoundError("No module named 'polars'")
+
+        monkeypatch.setattr("narwhals.from_dict", without)
         with pytest.raises(mist.InputError, match="polars is missing: pip install polars"):
             found.to_frame("polars")
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -52,6 +52,7 @@ def default_law() -> MetaDistribution:
         },
         warp_probability=0.2,
         same_warp_probability=0.3,
+        visible_dims=6.0,
         flow_pool_size=256,
         num_points=(10, 500),
         max_num_points=10000,

@@ -37,7 +37,17 @@ from data_gen.pools import Pool
 from data_gen.scale_mixtures import MIXING_LAWS, ContaminatedNormal, ScaleMixture
 from data_gen.streams import Streams
 
-__all__ = ["FAMILIES", "KINDS", "POOLED_KINDS", "TIED_KINDS", "ParameterLaw", "draw_family", "every_pool", "resolve"]
+__all__ = [
+    "ELLIPTICAL_KINDS",
+    "FAMILIES",
+    "KINDS",
+    "POOLED_KINDS",
+    "TIED_KINDS",
+    "ParameterLaw",
+    "draw_family",
+    "every_pool",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -247,6 +257,7 @@ KINDS: dict[str, _Kind] = {
     "noise": _Kind(_noise),
 }
 FAMILIES = tuple(name for kind, entry in KINDS.items() for name in ([f"{kind}-{v}" for v in entry.variants] or [kind]))
+ELLIPTICAL_KINDS = frozenset(name for name, kind in KINDS.items() if kind.variants == _ELLIPTICAL) | {"noise"}
 TIED_KINDS = tuple(name for name, kind in KINDS.items() if kind.tied)
 POOLED_KINDS = tuple(name for name, kind in KINDS.items() if kind.pooled)
 

@@ -13,7 +13,16 @@ import torch
 
 from data_gen.categories import MOST_LEVELS, draw_categories
 from data_gen.composition import BlockProduct, LinearMixing, Warped
-from data_gen.families import FAMILIES, KINDS, POOLED_KINDS, TIED_KINDS, ParameterLaw, draw_family, resolve
+from data_gen.families import (
+    ELLIPTICAL_KINDS,
+    FAMILIES,
+    KINDS,
+    POOLED_KINDS,
+    TIED_KINDS,
+    ParameterLaw,
+    draw_family,
+    resolve,
+)
 from data_gen.independence import IndependentSides
 from data_gen.joint import Joint
 from data_gen.pools import chunk_number
@@ -76,8 +85,10 @@ class MetaDistribution:
     with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim; before that, with
     `few_dims_probability`, each is log-uniform on 1…`few_dims`, and n is stretched to end at
     `few_dims_max_num_points` where it is log-uniform and that is more. `warps` weighs recipes, one of which warps a
-    side with `warp_probability`; Y shares that of X with `same_warp_probability`. With `category_probability` a batch
-    is about an unordered variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
+    side with `warp_probability`; Y shares that of X with `same_warp_probability`. Past `visible_dims` coordinates, a
+    side is warped, and one that is not elliptical mixed, less often, by visible_dims / dim: what is bent in many dims
+    no estimator sees. With `category_probability` a batch is about an unordered variable of 3 to 12 levels instead.
+    `cost_per_batch` sets how many data sets one batch holds.
     """
 
     name: str = "elliptical"
@@ -97,6 +108,7 @@ class MetaDistribution:
     warps: Mapping[str, float] = field(default_factory=dict)
     warp_probability: float = 0.0
     same_warp_probability: float = 0.0  # of a warped X's recipe being Y's as well
+    visible_dims: float = 0.0  # 0: sides are warped and mixed alike at all dims
     flow_pool_size: int = 1024  # normalizing flows of every kind and dim
     weak_probability: float = 0.15
     df: tuple[float, float] = (1.0, 30.0)
@@ -141,6 +153,8 @@ class MetaDistribution:
             raise ValueError(f"got groups_per_batch={self.groups_per_batch}, expected 1, 2, 4 or 8")
         if not 1 <= self.dims[0] <= self.dims[1] or self.max_dim < 1:
             raise ValueError(f"got dims {self.dims} and max_dim {self.max_dim}, expected 1 <= low <= high")
+        if self.visible_dims < 0:
+            raise ValueError(f"got visible_dims={self.visible_dims}, expected a number of dims, or 0 for no such law")
         if not 1 <= self.few_dims <= self.max_dim and self.few_dims_probability > 0:
             raise ValueError(f"got few_dims={self.few_dims}, expected 1 to max_dim={self.max_dim}")
 
@@ -252,7 +266,7 @@ class MetaDistribution:
         names = list(self.families)
         weights = np.array([self.families[name] for name in names])
         family = resolve(names[generator.choice(len(names), p=weights / weights.sum())], generator)
-        mixed_x, mixed_y = generator.random(2) < self.mixed_probability
+        mixed = generator.random(2)
         blocks: tuple[tuple[str, int, int], ...] = ()
         if family == "product":
             blocks = self._draw_blocks(generator, dim_x, dim_y)
@@ -269,6 +283,10 @@ class MetaDistribution:
         members = [name for name, _, _ in blocks] or [family]
         kinds = {name.partition("-")[0] for name in members}
         tied = not kinds.isdisjoint(TIED_KINDS)  # levels stay the levels they are
+        mixed_x, mixed_y = (
+            draw < self.mixed_probability * (1.0 if kinds <= ELLIPTICAL_KINDS else self.share_bent(dim))
+            for draw, dim in zip(mixed, (dim_x, dim_y), strict=True)
+        )
         return BatchShape(
             family=family,
             num_points=num_points,
@@ -290,9 +308,13 @@ class MetaDistribution:
         first, second = generator.integers(0, self.flow_pool_size, 2).tolist()
         return first, second
 
+    def share_bent(self, dim: int) -> float:
+        """What the probability that a side of `dim` coordinates is bent is multiplied by."""
+        return min(1.0, self.visible_dims / dim) if self.visible_dims > 0 else 1.0
+
     def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> str | None:
         """The recipe of one side, if any; `embed` allows those that add coordinates, where there are enough."""
-        if self.warp_probability == 0 or generator.random() >= self.warp_probability:
+        if self.warp_probability == 0 or generator.random() >= self.warp_probability * self.share_bent(dim):
             return None
         names = [name for name in self.warps if name in applicable_recipes(dim, embed)]
         weights = np.array([self.warps[name] for name in names])
@@ -368,7 +390,8 @@ def _draw_block(
     warps = []
     for dim in (dim_x, dim_y):
         mixing = LinearMixing.draw(dim, meta.max_condition_number, random).matrix
-        mixed = random.bernoulli(meta.block_mixed_probability, 1, 1)
+        bent = 1.0 if family.partition("-")[0] in ELLIPTICAL_KINDS else meta.share_bent(dim)
+        mixed = random.bernoulli(meta.block_mixed_probability * bent, 1, 1)
         warps.append(LinearMixing(torch.where(mixed, mixing, torch.eye(dim, dtype=mixing.dtype))))
     return Warped(joint, *warps)
 

@@ -186,14 +186,16 @@ def _student_quantile(p: Tensor) -> Tensor:
 
 
 class RandomSpiral:
-    """Planes spanned by a random basis, each turned by an angle that grows with the radius; norms are kept.
+    """Planes through a centre, each turned by an angle that grows with the distance from it, which is kept.
 
-    `basis` (B, D, D) orthogonal, `speed` (B, P) radians for the P = ⌊D/2⌋ planes. The radius is the whole vector's mean
-    square |x|²/D (a sum would hide all information in high dims) or, where `planar` (B,) is true, the plane's own;
-    `logarithmic` (B,) slows its growth to log(1 + r²). |det| = 1 as for the spiral of Czyż et al. (2023).
+    `centre` (B, D), `basis` (B, D, D) orthogonal, `speed` (B, P) radians for the P = ⌊D/2⌋ planes. What the angle grows
+    with is the whole vector's mean square |x - centre|²/D (a sum would hide all information in high dims) or, where
+    `planar` (B,) is true, the plane's own; `logarithmic` (B,) slows its growth to log(1 + r²). |det| = 1 as for the
+    spiral of Czyż et al. (2023).
     """
 
-    def __init__(self, basis: Tensor, speed: Tensor, planar: Tensor, logarithmic: Tensor) -> None:
+    def __init__(self, centre: Tensor, basis: Tensor, speed: Tensor, planar: Tensor, logarithmic: Tensor) -> None:
+        self.centre = centre.unsqueeze(-2)
         self.basis = basis
         self.speed = speed
         self.planar = planar.view(-1, 1, 1)
@@ -201,13 +203,17 @@ class RandomSpiral:
 
     @classmethod
     def draw(cls, dim: int, random: Streams) -> RandomSpiral:
-        """Speeds up to a few radians at the typical radius; some planes but the first are not turned."""
+        """Speeds up to a few radians at the typical radius of one plane, or of some; planes of two coordinates as often
+        as of any directions; the centre is the median or any point about it."""
         planes = dim // 2
-        speed = random.log_uniform(1, low=0.15, high=3.0) * (1 - 2 * random.bernoulli(0.5, planes).double())
-        turned = random.bernoulli(0.7, planes)
+        speed = random.log_uniform(1, low=0.1, high=3.0) * (1 - 2 * random.bernoulli(0.5, planes).double())
+        turned = random.bernoulli(0.7, planes) & random.bernoulli(0.5, 1)
         turned[:, :1] = True
         speed = torch.where(turned, speed, 0.0)
-        return cls(random.orthogonal(dim), speed, random.bernoulli(0.5, 1), random.bernoulli(0.5, 1))
+        order = torch.nn.functional.one_hot(random.uniform(dim).argsort(-1), dim).double()
+        basis = torch.where(random.bernoulli(0.5, 1, 1), random.orthogonal(dim), order)
+        centre = random.normal(dim) * random.uniform(1, high=2.0) * random.bernoulli(0.5, 1)
+        return cls(centre, basis, speed, random.bernoulli(0.5, 1), random.bernoulli(0.5, 1))
 
     def __call__(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
@@ -223,7 +229,7 @@ class RandomSpiral:
 
     def _turn(self, points: Tensor, direction: float) -> Tensor:
         planes = self.speed.shape[-1]
-        turned = points.double() @ self.basis
+        turned = (points.double() - self.centre) @ self.basis
         first, second = turned[..., :planes], turned[..., planes : 2 * planes]
         square = torch.where(
             self.planar, (first.square() + second.square()) / 2, turned.square().mean(-1, keepdim=True)
@@ -231,7 +237,7 @@ class RandomSpiral:
         angle = direction * self.speed.unsqueeze(-2) * torch.where(self.logarithmic, torch.log1p(square), square)
         cos, sin = angle.cos(), angle.sin()
         parts = [cos * first - sin * second, sin * first + cos * second, turned[..., 2 * planes :]]
-        return (torch.cat(parts, dim=-1) @ self.basis.mT).to(points.dtype)
+        return (torch.cat(parts, dim=-1) @ self.basis.mT + self.centre).to(points.dtype)
 
 
 class AdditiveCoupling:

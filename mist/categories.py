@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mist.errors import Notice
+
 __all__ = ["MAX_LEVELS", "category_codes", "encode_category", "is_missing", "level_order", "pool_rare_levels"]
 
 MAX_LEVELS = 32
@@ -54,7 +56,7 @@ def level_order(codes: NDArray[np.int64], others: Sequence[tuple[NDArray[np.floa
 
 def pool_rare_levels(
     codes: NDArray[np.int64], order: NDArray[np.int64], name: str, max_levels: int = MAX_LEVELS
-) -> tuple[NDArray[np.int64], str | None]:
+) -> tuple[NDArray[np.int64], Notice | None]:
     """Codes renumbered by `order`, all past the first `max_levels - 1` becoming one level, and a warning if so."""
     position = np.empty(int(order.max()) + 1, dtype=np.int64)
     position[order] = np.arange(len(order))
@@ -62,9 +64,10 @@ def pool_rare_levels(
     if len(order) <= max_levels:
         return ranked, None
     pooled = int((ranked >= max_levels - 1).sum())
-    message = (
+    message = Notice(
         f"{name} has {len(order)} levels: the {len(order) - max_levels + 1} rarest, {pooled} points, "
-        f"were pooled into one (at most {max_levels} are told apart)"
+        f"were pooled into one (at most {max_levels} are told apart)",
+        "rare levels",
     )
     return np.minimum(ranked, max_levels - 1), message
 

@@ -109,14 +109,6 @@ class Checkpoint:
         return int(self.config["trained_ranges"].get("few_dims", (0, 0))[1])
 
 
-def untrained_categories(checkpoint: Checkpoint) -> str:
-    """What to tell of categories of more than two levels where the training held none."""
-    return (
-        f"checkpoint {checkpoint.label} was not trained on unordered categories: with three levels or more its numbers "
-        "may be nonsense; load one that was, or code the levels as ordered numbers"
-    )
-
-
 def save_checkpoint(
     folder: str | os.PathLike[str],
     network: MISTNetwork,

@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mist.cli_options import BENCHMARK_EXAMPLE, build_parser
 from mist.errors import InputError, MISTError, MISTWarning
 from mist.html_report import html_report
 from mist.screening import PairwiseMI, RelevanceMI
-from mist.table_files import MISSING, read_columns, read_table
+from mist.table_files import read_columns
 
 __all__ = ["main"]
 
@@ -58,8 +58,7 @@ def _report(options: argparse.Namespace) -> int:
     found, columns = _all_pairs(options)
     page = html_report(found, columns, options.title or f"Mutual information in {options.file.name}", options.strongest)
     options.output.write_text(page, encoding="utf-8")
-    for message in found.warnings:
-        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    _tell(found.warnings)
     print(f"wrote {options.output}")
     return 0
 
@@ -87,12 +86,12 @@ def _relevance(options: argparse.Namespace) -> int:
     targets = _chosen(options.y, table, "--y")
     names = _chosen(options.columns, table, "--columns") if options.columns else [n for n in table if n not in targets]
     categories = _categories(options, table)
-    table = {name: _category(values) if name in categories else values for name, values in table.items()}
+    columns = {name: _category(table[name]) if name in categories else table[name] for name in (*names, *targets)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MISTWarning)
         found = mist.load(options.checkpoint, device=options.device).relevance(
-            {name: table[name] for name in names},
-            {name: table[name] for name in targets},
+            {name: columns[name] for name in names},
+            {name: columns[name] for name in targets},
             units=options.units,
             level=options.level,
             nan_policy=options.nan_policy,
@@ -130,13 +129,17 @@ def _print_screened(found: PairwiseMI | RelevanceMI, options: argparse.Namespace
         for cells in [list(rows), *shown]:
             print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
         print(f"{found.units}; {found.level:.0%} intervals; checkpoint {found.checkpoint}")
-    for message in found.warnings:
-        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    _tell(found.warnings)
     if options.plot is not None:
         axes = found.plot()
         axes.figure.savefig(options.plot, dpi=150)
         print(f"mist-mi: wrote {options.plot}", file=sys.stderr)
     return 0
+
+
+def _tell(notices: Iterable[str]) -> None:
+    for notice in notices:
+        print(f"mist-mi: warning: {notice}", file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:
@@ -151,16 +154,15 @@ def _short(value: Any) -> str:
 
 def _sides(options: argparse.Namespace) -> tuple[list[str], list[str], dict[str, Any]]:
     """Names of the columns of X and Y, and the arguments of an estimate of them."""
-    table = read_table(options.file, options.delimiter)
+    table = read_columns(options.file, options.delimiter)
     names_x, names_y = _chosen(options.x, table, "--x"), _chosen(options.y, table, "--y")
-    categories = _chosen(options.category, table, "--category") if options.category else []
+    categories = _categories(options, table)
+    columns = {name: _category(table[name]) if name in categories else table[name] for name in (*names_x, *names_y)}
     arguments = {
-        "x": _cells(table, names_x, categories),
-        "y": _cells(table, names_y, categories),
+        "x": {name: columns[name] for name in names_x},
+        "y": {name: columns[name] for name in names_y},
         "units": options.units,
         "nan_policy": options.nan_policy,
-        "discrete_x": [j for j, name in enumerate(names_x) if name in categories],
-        "discrete_y": [j for j, name in enumerate(names_y) if name in categories],
     }
     return names_x, names_y, arguments
 
@@ -173,8 +175,7 @@ def _check(options: argparse.Namespace) -> int:
     print(found)
     if options.plot is not None:
         found.plot().figure.savefig(options.plot, dpi=150)
-    for message in found.estimate.warnings:
-        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    _tell(found.estimate.warnings)
     return 0 if found.passed else 1
 
 
@@ -192,8 +193,7 @@ def _estimate(options: argparse.Namespace) -> int:
         print(f"{f'{100 * options.level:g} % interval':<14} {low:.4f} to {high:.4f} {result.units}")
         print(f"points         {result.n}, dims {result.dim_x} and {result.dim_y}")
         print(f"checkpoint     {result.checkpoint}{' (preliminary)' if estimator.checkpoint.preliminary else ''}")
-    for message in result.warnings:
-        print(f"mist-mi: warning: {message}", file=sys.stderr)
+    _tell(result.warnings)
     return 0
 
 
@@ -246,29 +246,6 @@ def _chosen(text: str, table: Mapping[str, object], option: str) -> list[str]:
     if unknown or not names:
         raise InputError(f"{option} {text!r} names no column {unknown}: expected some of {', '.join(table)}")
     return names
-
-
-def _cells(table: dict[str, list[str]], names: list[str], categories: list[str]) -> NDArray[np.object_]:
-    """The chosen columns (n, d): numbers, None where missing, and the text itself for categories."""
-    cells = np.empty((len(table[names[0]]), len(names)), dtype=object)
-    for j, name in enumerate(names):
-        for row, text in enumerate(table[name]):
-            cells[row, j] = _cell(text, name, row, name in categories)
-    return cells
-
-
-def _cell(text: str, name: str, row: int, is_category: bool) -> object:
-    if text.lower() in MISSING:
-        return None
-    if is_category:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(
-            f"column {name!r} holds {text!r} (line {row + 2}): expected numbers; "
-            f"convert it, or declare an unordered category with --category {name}"
-        ) from None
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -13,7 +13,8 @@ __all__ = ["BENCHMARK_EXAMPLE", "build_parser"]
 _ESTIMATE_EXAMPLE = """example:
   mist-mi estimate data.csv --x age,bmi --y progression --units bits --level 0.9
 
-The file has a header line. Empty cells, NA and NaN are missing values (see --nan-policy)."""
+The file has a header line. Empty cells, NA and NaN are missing values (see --nan-policy); columns of text are unordered
+categories."""
 
 _PAIRWISE_EXAMPLE = """examples:
   mist-mi pairwise data.csv
@@ -39,6 +40,8 @@ Every other column against the target, the most informative first."""
 
 _INFO_EXAMPLE = """example:
   mist-mi info default"""
+
+_FILE = "CSV with a header line (.tsv: separated by tabs), or Parquet"
 
 BENCHMARK_EXAMPLE = """example:
   mist-mi benchmark --suite core"""
@@ -140,17 +143,17 @@ def build_parser(commands_run: Mapping[str, Callable[[argparse.Namespace], int]]
 
 def _add_sides(parser: argparse.ArgumentParser) -> None:
     """Options of commands about one X and one Y."""
-    parser.add_argument("file", type=Path, help="CSV with a header line (.tsv: separated by tabs)")
+    parser.add_argument("file", type=Path, help=_FILE)
     parser.add_argument("--x", required=True, metavar="A,B", help="columns of X, separated by commas")
     parser.add_argument("--y", required=True, metavar="C", help="columns of Y")
-    parser.add_argument("--category", default="", metavar="A,C", help="those of them that are unordered categories")
+    parser.add_argument("--category", default="", metavar="A,C", help="columns of numbers that are categories")
     parser.add_argument("--nan-policy", choices=["raise", "omit"], default="raise", help="missing values")
     _add_common(parser)
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
     """Options of commands about many columns."""
-    parser.add_argument("file", type=Path, help="CSV with a header line (.tsv: separated by tabs), or Parquet")
+    parser.add_argument("file", type=Path, help=_FILE)
     parser.add_argument("--category", default="", metavar="A,C", help="columns of numbers that are categories")
     parser.add_argument("--level", type=float, default=0.9, help="probability of the intervals (default: %(default)s)")
     parser.add_argument(

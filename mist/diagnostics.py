@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mist.errors import Notice
+
 __all__ = [
     "COLLINEARITY_LIMIT",
     "COLLINEARITY_MAX_POINTS",
@@ -23,7 +25,7 @@ COLLINEARITY_MAX_POINTS = 2000  # past this many points such a side is read well
 TIES_LIMIT = 0.05  # share of the pairs of points that tie in a column
 
 
-def collinearity_warning(values: NDArray[np.float64], side: str) -> str | None:
+def collinearity_warning(values: NDArray[np.float64], side: str) -> Notice | None:
     """A warning where columns of (n, d) nearly repeat each other at few points, else None.
 
     Sampling alone spreads the eigenvalues of n points in d independent columns by ((1+√γ)/(1-√γ))², γ = d/n
@@ -37,9 +39,10 @@ def collinearity_warning(values: NDArray[np.float64], side: str) -> str | None:
     condition = condition_number(values)
     if condition <= COLLINEARITY_LIMIT * spread:
         return None
-    return (
+    return Notice(
         f"columns of {side} are nearly collinear (condition number {condition:.3g} at n={num_points}): "
-        "information that lies in their small differences is under-read; drop or combine near-copies, or add points"
+        "information that lies in their small differences is under-read; drop or combine near-copies, or add points",
+        "collinear",
     )
 
 
@@ -53,14 +56,16 @@ def condition_number(values: NDArray[np.float64]) -> float:
     return float(spectrum[-1] / spectrum[0]) if spectrum[0] > 1e-12 * spectrum[-1] else float("inf")
 
 
-def ties_warning(values: NDArray[np.float64], names: Sequence[str]) -> str | None:
+def ties_warning(values: NDArray[np.float64], names: Sequence[str]) -> Notice | None:
     """A warning that names the columns of (n, d) with heavy ties, else None."""
     shares = tied_pairs(values)
     heavy = [f"{name} ({share:.0%})" for name, share in zip(names, shares) if share > TIES_LIMIT]
     if not heavy:
         return None
     shown = ", ".join(heavy[:5]) + (f" and {len(heavy) - 5} more" if len(heavy) > 5 else "")
-    return f"heavy ties (share of pairs of points that tie): {shown}; the estimate was made for continuous values"
+    return Notice(
+        f"heavy ties (share of pairs of points that tie): {shown}; the estimate was made for continuous values", "ties"
+    )
 
 
 def tied_pairs(values: NDArray[np.float64]) -> NDArray[Any]:

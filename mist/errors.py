@@ -1,4 +1,8 @@
-"""Errors and the warning category: each message says what came, what was expected and the way out."""
+"""Errors and warnings: each message says what came, what was expected and the way out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
 
 __all__ = [
     "CheckpointError",
@@ -12,14 +16,48 @@ __all__ = [
     "MISTWarning",
     "NonFiniteError",
     "NonNumericError",
+    "Notice",
+    "NoticeKind",
     "ShapeError",
     "TooFewPointsError",
     "TrainedRangeError",
 ]
 
 
+NoticeKind = Literal[
+    "missing",  # points with missing values were left out
+    "subsampled",  # some of the points were used
+    "constant",  # columns that carry no information
+    "ties",  # discrete values where continuous ones were trained on
+    "rare levels",  # levels of a category that were pooled
+    "collinear",  # columns of a side that nearly repeat one another
+    "range",  # n or dims outside the trained range
+    "categories",  # categories where none were trained on
+    "few points",  # pairs of columns without enough points in common
+    "saturation",  # at the largest MI that was trained on
+    "novelty",  # unlike the data sets of training
+]
+
+
+class Notice(str):
+    """One thing to know before believing a number: the message, which it is, and its `kind` (`NoticeKind`)."""
+
+    kind: NoticeKind
+
+    def __new__(cls, message: str, kind: NoticeKind) -> Notice:
+        notice = super().__new__(cls, message)
+        notice.kind = kind
+        return notice
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.kind
+
+
 class MISTWarning(UserWarning):
-    """The estimate stands, but read it with the message in mind; also stored in `MIEstimate.warnings`."""
+    """The estimate stands, but read it with the message in mind; also stored in `MIEstimate.warnings`.
+
+    Its only argument is a `Notice`: `warning.args[0].kind` says what it is about.
+    """
 
 
 class MISTError(Exception):

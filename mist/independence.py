@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mist.errors import InputError
+from mist.errors import InputError, Notice
 from mist.inputs import Prepared
 from mist.quantiles import expand
 from mist.result import Units, nats_in
@@ -33,7 +33,7 @@ class IndependenceTest:
     mi: float
     null: NDArray[np.float64]
     units: Units = "nats"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
     @property
     def num_permutations(self) -> int:

@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, untrained_categories
-from mist.errors import InputError, MISTError, MISTWarning, TrainedRangeError
+from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from mist.columns import Discrete
+from mist.devices import choose_device
+from mist.errors import InputError, MISTError, MISTWarning, Notice, TrainedRangeError
 from mist.independence import IndependenceTest, permutation_test
-from mist.inputs import Discrete, NanPolicy, Prepared, Side, prepare
+from mist.inputs import NanPolicy, Prepared, Side, prepare
 from mist.multivariate import conditional_mutual_information, o_information, total_correlation
 from mist.network import MISTNetwork
-from mist.novelty import LIMIT
+from mist.notices import emit, novelty_notice, range_notices, saturated, saturation_notice, untrained_categories
 from mist.reliability import Reliability, reliability
 from mist.result import InformationEstimate, MIEstimate, Units, check_units
 from mist.screening import PairwiseMI, RelevanceMI, pairwise, relevance
@@ -33,7 +35,6 @@ __all__ = ["Estimator", "OnLimit", "estimate", "load"]
 
 OnLimit = Literal["raise", "warn", "subsample"]
 
-_SATURATED = 0.9  # share of the largest label of training
 # A batch of `estimate_many` holds at most this many data sets, points times coordinates, and pairs of coordinates.
 _MAX_BATCH, _MAX_BATCH_NUMBERS, _MAX_BATCH_PAIRS = 64, 1 << 20, 1 << 17
 
@@ -93,7 +94,7 @@ class Estimator:
 
     def __init__(self, checkpoint: Checkpoint, device: str | torch.device = "auto") -> None:
         self.checkpoint = checkpoint
-        self.device = _device(device)
+        self.device = choose_device(device)
         self.network: MISTNetwork = checkpoint.network.to(self.device)
         self.config: dict[str, Any] = checkpoint.config
 
@@ -138,11 +139,11 @@ class Estimator:
                 raise InputError("got on_limit='subsample' with given=, expected 'raise' or 'warn'; draw points first")
             sides = {"x": (x, discrete_x), "y": (y, discrete_y), "given": (given, discrete_given)}
             result = conditional_mutual_information(self, sides, units, nan_policy, on_limit == "raise")
-            _emit(result.warnings)
+            emit(result.warnings)
             return result
         prepared = self._prepare(x, y, units, nan_policy, on_limit, discrete_x, discrete_y)
         result = self._predict([prepared], units)[0]
-        _emit(result.warnings)
+        emit(result.warnings)
         return result
 
     def estimate_many(
@@ -188,7 +189,11 @@ class Estimator:
         if progress and prepared:
             print(file=sys.stderr)
         ordered = [results[index] for index in range(len(prepared))]
-        _emit(f"data set {index}: {message}" for index, result in enumerate(ordered) for message in result.warnings)
+        emit(
+            Notice(f"data set {index}: {notice}", notice.kind)
+            for index, result in enumerate(ordered)
+            for notice in result.warnings
+        )
         return ordered
 
     def pairwise(
@@ -213,7 +218,7 @@ class Estimator:
         Each column is ranked once; pairs are shared out to torch's threads. Raises an `InputError` subclass.
         """
         result = pairwise(self, table, columns, units, level, nan_policy, discrete, progress)
-        _emit(result.warnings)
+        emit(result.warnings)
         return result
 
     def relevance(
@@ -235,7 +240,7 @@ class Estimator:
         """
         discrete = discrete_x, discrete_y
         result = relevance(self, x, y, columns, units, level, nan_policy, discrete, progress)
-        _emit(result.warnings)
+        emit(result.warnings)
         return result
 
     def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
@@ -263,7 +268,7 @@ class Estimator:
         subclass.
         """
         result = total_correlation(self, table, columns, units, nan_policy, discrete)
-        _emit(result.warnings)
+        emit(result.warnings)
         return result
 
     def o_information(
@@ -281,7 +286,7 @@ class Estimator:
         Twice the total correlation less Σ I(X_i; the others). Raises an `InputError` subclass.
         """
         result = o_information(self, table, columns, units, nan_policy, discrete)
-        _emit(result.warnings)
+        emit(result.warnings)
         return result
 
     def check(
@@ -305,7 +310,7 @@ class Estimator:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MISTWarning)
             result = reliability(self, x, y, units, nan_policy, (discrete_x, discrete_y), random_state)
-        _emit(result.estimate.warnings)
+        emit(result.estimate.warnings)
         return result
 
     def independence_test(
@@ -328,7 +333,7 @@ class Estimator:
         """
         prepared = self._prepare(x, y, units, nan_policy, "warn", discrete_x, discrete_y, sides_apart=True)
         result = permutation_test(self, prepared, num_permutations, random_state, units)
-        _emit(result.warnings)
+        emit(result.warnings)
         return result
 
     def _prepare(
@@ -357,7 +362,7 @@ class Estimator:
         )
         if data.is_degenerate:
             return data
-        outside = self.outside_trained_ranges(data.num_points, data.x.values.shape[1], data.y.values.shape[1])
+        outside = range_notices(self.checkpoint, data.num_points, data.x.values.shape[1], data.y.values.shape[1])
         if outside and on_limit == "raise":
             raise TrainedRangeError(f"{'; '.join(outside)}; pass on_limit='warn' to have an estimate all the same")
         if data.has_categories and not self.checkpoint.trained_on_categories:
@@ -367,26 +372,12 @@ class Estimator:
     def _most_points(self, dim_x: int, dim_y: int) -> int:
         return int(self.checkpoint.trained_points(dim_x, dim_y)[1])
 
-    def outside_trained_ranges(self, num_points: int, dim_x: int, dim_y: int) -> list[str]:
-        """What of n and the dims lies outside the ranges that the checkpoint was trained on, a sentence each."""
-        quantities = {
-            "n": (num_points, self.checkpoint.trained_points(dim_x, dim_y)),
-            "dim_x": (dim_x, self.checkpoint.trained_range("dim_x")),
-            "dim_y": (dim_y, self.checkpoint.trained_range("dim_y")),
-        }
-        return [
-            f"{name}={got} is outside the range that checkpoint {self.checkpoint.label} was trained on: "
-            f"expected {low:g} to {high:g}"
-            for name, (got, (low, high)) in quantities.items()
-            if not low <= got <= high
-        ]
-
     def _predict(self, batch: list[Prepared], units: Units) -> list[MIEstimate]:
         """Estimates of data sets of one shape."""
         levels = [float(level) for level in self.config["levels"]]
         first = batch[0]
         if first.is_degenerate:
-            rows, shares = np.zeros((len(batch), len(levels))), None
+            rows, shares = np.zeros((len(batch), len(levels))), [None] * len(batch)
         else:
             with torch.inference_mode():
                 quantiles, novelty = self.network.read(
@@ -396,7 +387,7 @@ class Estimator:
                     self._groups(first.y),
                 )
             rows = quantiles.double().cpu().numpy()
-            shares = None if novelty is None else novelty.double().cpu().numpy()
+            shares = [None] * len(batch) if novelty is None else novelty.double().cpu().tolist()
         if not np.isfinite(rows).all():
             raise MISTError(
                 f"checkpoint {self.checkpoint.label} answered NaN for n={first.num_points}, "
@@ -410,30 +401,14 @@ class Estimator:
                 n=data.num_points,
                 dim_x=data.x.dim,
                 dim_y=data.y.dim,
-                warnings=data.warnings + self._saturation_warning(row) + self._novelty_warning(share),
+                warnings=data.warnings
+                + ((saturation_notice(self.checkpoint),) if full else ())
+                + novelty_notice(self.checkpoint, share),
                 checkpoint=self.checkpoint.label,
                 novelty=share,
             )
-            for data, row, share in zip(batch, rows, [None] * len(batch) if shares is None else shares.tolist())
+            for data, row, full, share in zip(batch, rows, saturated(self.checkpoint, rows), shares)
         ]
-
-    def _saturation_warning(self, quantiles: NDArray[np.float64]) -> tuple[str, ...]:
-        """Where half of the predicted distribution lies at the largest label of training, or close below."""
-        most = self.checkpoint.trained_range("mi")[1]
-        if float(np.median(quantiles)) < _SATURATED * most:
-            return ()
-        return (
-            f"the estimate saturates: checkpoint {self.checkpoint.label} was trained on up to {most:g} nats, and the "
-            "truth may be more; one side may all but determine the other",
-        )
-
-    def _novelty_warning(self, share: float | None) -> tuple[str, ...]:
-        if share is None or share <= LIMIT:
-            return ()
-        return (
-            f"this data set looks unlike those that checkpoint {self.checkpoint.label} was trained on (novelty "
-            f"{share:.3f}: of these, {share:.1%} look less unusual): its interval may be too narrow",
-        )
 
     def _stack(self, values: list[NDArray[np.float64]]) -> Tensor:
         return torch.from_numpy(np.stack(values)).to(self.device)
@@ -447,28 +422,3 @@ def check_on_limit(on_limit: str) -> None:
     """Raise `InputError` unless `on_limit` is known."""
     if on_limit not in get_args(OnLimit):
         raise InputError(f"on_limit={on_limit!r} is unknown: expected one of {', '.join(get_args(OnLimit))}")
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(
-            f"device={device!r} is unknown to torch: expected 'auto', 'cpu', 'cuda' or 'cuda:0'"
-        ) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={device!r}: this torch ({torch.__version__}) finds no CUDA device; use device='cpu'")
-    if chosen.type not in ("cpu", "cuda"):
-        raise InputError(f"device={device!r}: expected 'auto', 'cpu' or 'cuda' (features need float64)")
-    return chosen
-
-
-def _emit(messages: Iterable[str]) -> None:
-    """Warn in the name of the line that called into this module."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
-        frame, level = frame.f_back, level + 1
-    for message in messages:
-        warnings.warn(message, MISTWarning, stacklevel=level)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mist.errors import InputError, TrainedRangeError
-from mist.inputs import Discrete, NanPolicy
+from mist.columns import Discrete
+from mist.errors import InputError, Notice, TrainedRangeError
+from mist.inputs import NanPolicy
+from mist.notices import range_notices, saturated
 from mist.quantiles import interpolate_quantiles
 from mist.result import InformationEstimate, MIEstimate, Units, nats_in
 from mist.screening import Screened, predict_pairs, screening_warnings
@@ -45,6 +47,7 @@ class _Terms:
         self.levels = [float(level) for level in estimator.config["levels"]]
         self.pairs: list[tuple[Variable, Variable]] = []
         self.novelty: list[float] = []
+        self.saturated: list[bool] = []
 
     def quantiles(self, x: Sequence[int], y: Sequence[int]) -> Array:
         """Predicted quantiles in nats, (Q,), of I between the variables numbered x and those numbered y."""
@@ -52,6 +55,7 @@ class _Terms:
         values, novelty = predict_pairs(self.estimator, [pair])
         self.pairs.append(pair)
         self.novelty.append(float(novelty[0]))
+        self.saturated.append(bool(saturated(self.estimator.checkpoint, values)[0]))
         return values[0]
 
     def _union(self, indices: Sequence[int]) -> Variable:
@@ -61,15 +65,15 @@ class _Terms:
         name = ", ".join(self.variables[i].name for i in indices)
         return Variable.of(name, columns, self.estimator.network.config.features.ties)
 
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[Notice, ...]:
         num_points = len(self.variables[0].missing)
         counts = np.full(len(self.pairs), num_points, dtype=np.int64)
         nothing = np.zeros(len(self.pairs))
-        found = Screened(nothing, nothing, nothing, counts, np.array(self.novelty))
+        found = Screened(nothing, nothing, nothing, counts, np.array(self.novelty), np.array(self.saturated))
         for pair in self.pairs:
             found.note(pair)
-        messages = screening_warnings(self.estimator, found)
-        return tuple(message.replace(" and MI is 0", "") for message in messages)  # it is not, of what is left
+        notices = screening_warnings(self.estimator, found)  # MI is not 0, of what is left
+        return tuple(Notice(notice.replace(" and MI is 0", ""), notice.kind) for notice in notices)
 
 
 def conditional_mutual_information(
@@ -97,7 +101,7 @@ def conditional_mutual_information(
     if refuse_outside:
         for first, second in terms.pairs:
             shape = num_points, first.side.values.shape[1], second.side.values.shape[1]
-            if 0 not in shape and (outside := estimator.outside_trained_ranges(*shape)):
+            if 0 not in shape and (outside := range_notices(estimator.checkpoint, *shape)):
                 raise TrainedRangeError(f"{'; '.join(outside)}; pass on_limit='warn' to have an estimate all the same")
     known = [share for share in terms.novelty if not np.isnan(share)]
     return MIEstimate(

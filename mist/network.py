@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mist.attention import CoordinateLayer, SeedPooling, TokenLayer, full_precision, mlp
 from mist.calibration import Calibration
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
 from mist.novelty import Novelty
@@ -79,95 +80,6 @@ class NetworkConfig:
         return dataclasses.asdict(self)
 
 
-def _mlp(*widths: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-        layers += [nn.GELU()] if i else []
-        layers += [nn.Linear(before, after)]
-    return nn.Sequential(*layers)
-
-
-def _full_precision(like: Tensor) -> torch.autocast:
-    """For what decides the last digits: autocast rounds only the attention of points and of coordinates."""
-    return torch.autocast(device_type=like.device.type, enabled=False)
-
-
-def _heads(values: Tensor, num_heads: int) -> Tensor:
-    """(B, L, E) -> (B, H, L, E/H)."""
-    return values.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-
-class SeedPooling(nn.Module):
-    """Pooling by multi-head attention of learned seeds (PMA, Lee et al. 2019): (B, L, E) -> (B, S, E).
-
-    Seeds, their queries and the keys are learned together as one map from a token to its H·S attention logits.
-    """
-
-    def __init__(self, width: int, num_seeds: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.logits = nn.Linear(width, num_heads * num_seeds)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-        self.seeds = nn.Parameter(torch.empty(num_seeds, width))
-        self.norm = nn.LayerNorm(width)
-        self.reset_parameters()
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        nn.init.normal_(self.seeds, std=self.seeds.shape[-1] ** -0.5, generator=generator)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        value = _heads(self.value(tokens), self.num_heads)  # (B, H, L, E/H)
-        logits = self.logits(tokens).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)  # (B, H, S, L)
-        pooled = (logits.float().softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(-2)  # (B, S, E)
-        return self.norm(self.seeds + self.out(pooled))
-
-
-class CoordinateLayer(nn.Module):
-    """Attention over coordinates, relations as bias and as values, then an MLP; pre-norm."""
-
-    def __init__(self, width: int, edge_width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm_attention = nn.LayerNorm(width)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.edge_value = nn.Linear(edge_width, width)
-        self.out = nn.Linear(width, width)
-        self.mlp = _mlp(width, 2 * width, width)
-
-    def forward(self, nodes: Tensor, edges: Tensor, bias: Tensor) -> Tensor:
-        """nodes (B, D, E), edges (B, edge, D, D), bias (B, H, D, D) -> (B, D, E)."""
-        parts = self.query_key_value(self.norm_attention(nodes)).chunk(3, -1)
-        query, key, value = (_heads(part, self.num_heads) for part in parts)  # (B, H, D, E/H)
-        weights = (query @ key.mT * (query.shape[-1] ** -0.5) + bias).float().softmax(-1).to(value.dtype)
-        mixed = (weights @ value).transpose(1, 2).flatten(-2)  # (B, D, E)
-        by_head = edges.unflatten(1, (self.num_heads, -1))  # each head reads its own share of the edge channels
-        relations = (weights.unsqueeze(2) * by_head).sum(-1).flatten(1, 2).mT  # (B, D, edge)
-        nodes = nodes + self.out(mixed) + self.edge_value(relations)
-        return nodes + self.mlp(self.norm_mlp(nodes))
-
-
-class TokenLayer(nn.Module):
-    """Self-attention over a few pooled tokens, then an MLP; pre-norm."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm_attention = nn.LayerNorm(width)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp = _mlp(width, 2 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        parts = self.query_key_value(self.norm_attention(tokens)).chunk(3, -1)
-        query, key, value = (_heads(part, self.num_heads) for part in parts)
-        weights = (query @ key.mT * (query.shape[-1] ** -0.5)).float().softmax(-1).to(value.dtype)
-        tokens = tokens + self.out((weights @ value).transpose(1, 2).flatten(-2))
-        return tokens + self.mlp(self.norm_mlp(tokens))
-
-
 class PointEncoder(nn.Module):
     """Set attention over points, linear in N: (B, N, P) -> (B, E)."""
 
@@ -215,7 +127,7 @@ class CoordinateEncoder(nn.Module):
         self.edge_width, self.num_heads = edge_width, config.num_heads
         self.embed_in = nn.Linear(NUM_RELATIONS, config.edge_hidden)
         self.embed_out = nn.Linear(config.edge_hidden, edge_width + config.coordinate_layers * config.num_heads)
-        self.embed_nodes = _mlp(2 * edge_width + NUM_RELATIONS, width, width)
+        self.embed_nodes = mlp(2 * edge_width + NUM_RELATIONS, width, width)
         self.condition = nn.Linear(summary_width + NUM_RELATIONS, width)
         self.layers = nn.ModuleList(
             CoordinateLayer(width, edge_width, config.num_heads) for _ in range(config.coordinate_layers)
@@ -251,14 +163,14 @@ class CoordinateEncoder(nn.Module):
         best = _best_match(relations, dim_x)
         weight = best[..., INFORMATION : INFORMATION + 1] + 1e-3
         typical = (weight * best).sum(1) / weight.sum(1)  # (B, K): what the informative pairs look like
-        with _full_precision(relations):
+        with full_precision(relations):
             nodes = self.embed_nodes(torch.cat([within.float(), across.float(), best], dim=-1))
             nodes = nodes + self.condition(torch.cat([condition, typical], dim=-1)).unsqueeze(1)
         for layer, bias in zip(self.layers, biases, strict=True):
             nodes = layer(nodes, edges, bias)
         nodes = self.norm(nodes)
         pooled = [self.pool(side).flatten(-2) for side in (nodes[:, :dim_x], nodes[:, dim_x:])]
-        with _full_precision(relations):
+        with full_precision(relations):
             excess = ADDITIVE_SCALE * self.additive(nodes.float()).squeeze(-1)  # (B, D)
         additive = excess * 0.5 * best[..., INFORMATION]  # the relation is 2 · ½ log 1/(1 - r²)
         total = 0.5 * (additive[:, :dim_x].sum(-1) + additive[:, dim_x:].sum(-1))
@@ -341,7 +253,7 @@ class MISTNetwork(nn.Module):
         self.config = config or NetworkConfig()
         summary = global_width(self.config.features)
         self.points = PointEncoder(self.config)
-        self.embed_summary = _mlp(summary, self.config.trunk_width, 128)
+        self.embed_summary = mlp(summary, self.config.trunk_width, 128)
         self.coordinates = CoordinateEncoder(self.config, 128)
         seeds = self.config.num_seeds
         width = 128 + seeds * self.config.point_width + 2 * seeds * self.config.coordinate_width
@@ -364,17 +276,17 @@ class MISTNetwork(nn.Module):
     def forward_features(self, features: Features) -> Tensor:
         """Quantiles on the compressed scale log(mi + OFFSET), uncut and before recalibration, (B, Q)."""
         hidden, additive = self._hidden(features)
-        with _full_precision(hidden):
+        with full_precision(hidden):
             return self.head(hidden, additive, features)
 
     def head_parts(self, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What the head makes its quantiles of: `QuantileHead.parts`."""
         hidden, additive = self._hidden(features)
-        with _full_precision(hidden):
+        with full_precision(hidden):
             return self.head.parts(hidden, additive, features)
 
     def _hidden(self, features: Features) -> tuple[Tensor, Tensor]:
-        with _full_precision(features.summary):
+        with full_precision(features.summary):
             summary = self.embed_summary(features.summary)
         points = self.points(features.points)
         coordinates, additive = self.coordinates(features.relations, summary, features.dim_x)

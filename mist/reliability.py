@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mist.columns import Column, Discrete
 from mist.errors import InputError, TooFewPointsError
-from mist.inputs import Column, Discrete, NanPolicy
+from mist.inputs import NanPolicy
 from mist.quantiles import interpolate_quantiles
 from mist.result import MIEstimate, Units, nats_in
 from mist.screening import predict_pairs

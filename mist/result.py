@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mist.errors import InputError
+from mist.errors import InputError, Notice
 from mist.quantiles import interpolate_quantiles
 
 __all__ = ["InformationEstimate", "MIEstimate", "Units", "check_units", "linfoot_correlation", "nats_in"]
@@ -62,10 +62,11 @@ class MIEstimate(Predicted):
     """Quantiles of the mutual information at fixed levels, and what they came from.
 
     Fields: `levels` (Q,) increasing in (0, 1); `quantiles` (Q,) non-decreasing, >= 0, in `units`; `n` points used;
-    `dim_x`, `dim_y` columns as given; `warnings`, one string for each thing to know before believing the number;
-    `checkpoint`, name and first 8 characters of the sha256 of the weights that answered; `novelty`, the share of data
-    sets like those of training that look less unusual than this one (`mist.novelty`), None where that is not known;
-    `dim_given`, columns of what the information is conditional on, 0 for nothing.
+    `dim_x`, `dim_y` columns as given; `warnings`, one `Notice` for each thing to know before believing the number (a
+    string whose `kind` says what it is about); `checkpoint`, name and first 8 characters of the sha256 of the weights
+    that answered; `novelty`, the share of data sets like those of training that look less unusual than this one
+    (`mist.novelty`), None where that is not known; `dim_given`, columns of what the information is conditional on, 0
+    for nothing.
     """
 
     levels: tuple[float, ...]
@@ -74,7 +75,7 @@ class MIEstimate(Predicted):
     dim_x: int
     dim_y: int
     units: Units = "nats"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     checkpoint: str = ""
     novelty: float | None = None
     dim_given: int = 0
@@ -109,7 +110,8 @@ class MIEstimate(Predicted):
             "dim_y": self.dim_y,
             "levels": list(self.levels),
             "quantiles": list(self.quantiles),
-            "warnings": list(self.warnings),
+            "warnings": [str(notice) for notice in self.warnings],
+            "warning_kinds": [notice.kind for notice in self.warnings],
             "checkpoint": self.checkpoint,
             "novelty": self.novelty,
             "dim_given": self.dim_given,
@@ -165,7 +167,7 @@ class InformationEstimate(Predicted):
     names: tuple[str, ...]
     n: int
     units: Units = "nats"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     checkpoint: str = ""
 
     @property
@@ -175,7 +177,9 @@ class InformationEstimate(Predicted):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""
-        lists = {name: list(getattr(self, name)) for name in ("levels", "quantiles", "names", "warnings")}
+        lists = {name: list(getattr(self, name)) for name in ("levels", "quantiles", "names")}
+        lists["warnings"] = [str(notice) for notice in self.warnings]
+        lists["warning_kinds"] = [notice.kind for notice in self.warnings]
         plain = {name: getattr(self, name) for name in ("quantity", "value", "median", "units", "n", "checkpoint")}
         return {**plain, **lists}
 

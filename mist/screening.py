@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mist.checkpoint import untrained_categories
-from mist.errors import InputError, MISTError
+from mist.columns import MIN_POINTS, Discrete
+from mist.errors import InputError, MISTError, Notice
 from mist.features import features_of_ranks
-from mist.inputs import MIN_POINTS, Discrete, Side, check_index
+from mist.inputs import Side, check_index
+from mist.notices import pairs_notice, range_notices, saturated, saturation_notice, untrained_categories
 from mist.novelty import LIMIT
 from mist.quantiles import expand, interpolate_quantiles
 from mist.result import Units, check_units, linfoot_correlation, nats_in
@@ -44,8 +45,11 @@ class Screened:
     high: Array
     n: NDArray[np.int64]  # (P,) points
     novelty: Array  # (P,), NaN where not known
+    saturated: NDArray[
+        np.bool_
+    ]  # (P,) whether half of the predicted distribution lies at the largest label of training
     shapes: set[tuple[int, int, int]] = field(default_factory=set)  # n and dims of the data sets that were read
-    messages: dict[str, None] = field(default_factory=dict)  # of their variables, each once
+    messages: dict[Notice, None] = field(default_factory=dict)  # of their variables, each once
     categories: list[bool] = field(default_factory=list)  # whether some variable was one of more than two levels
 
     def note(self, pair: tuple[Variable, Variable]) -> None:
@@ -59,7 +63,7 @@ class Screened:
     @classmethod
     def empty(cls, num_pairs: int) -> Screened:
         mi, low, high, novelty = (np.full(num_pairs, np.nan) for _ in range(4))
-        return cls(mi, low, high, np.zeros(num_pairs, dtype=np.int64), novelty)
+        return cls(mi, low, high, np.zeros(num_pairs, dtype=np.int64), novelty, np.zeros(num_pairs, dtype=np.bool_))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -74,7 +78,7 @@ class _Table:
     level: float
     units: Units
     checkpoint: str
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
 
     @property
     def normalized(self) -> Array:
@@ -87,12 +91,12 @@ class _Table:
 
     def to_frame(self, backend: str = "pandas") -> Any:
         """A data frame with one row a pair, from the most informative to the least; `backend` pandas or polars."""
+        if backend not in ("pandas", "polars"):
+            raise InputError(f"backend={backend!r} is unknown: expected 'pandas' or 'polars'")
         try:
             return nw.from_dict(self.rows(), backend=backend).to_native()  # type: ignore[arg-type]
         except ModuleNotFoundError as error:
             raise InputError(f"{backend} is missing: pip install {backend}, or read .mi, .low and .high") from error
-        except (ValueError, TypeError) as error:
-            raise InputError(f"backend={backend!r} is unknown: expected 'pandas' or 'polars'") from error
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -191,6 +195,7 @@ def screen(
         found.mi[chosen] = scaled.mean(-1)
         found.low[chosen], found.high[chosen] = interpolate_quantiles(levels, scaled, tails).T
         found.novelty[chosen] = novelty
+        found.saturated[chosen] = saturated(estimator.checkpoint, quantiles)
         return complete
 
     with _one_thread_each(workers) as pool:
@@ -205,22 +210,26 @@ def screen(
     return found
 
 
-def screening_warnings(estimator: Estimator, found: Screened) -> tuple[str, ...]:
-    """What to know before believing the numbers: of variables, of n and dims, and how many pairs look novel."""
-    num_pairs = len(found.mi)
-    messages = list(found.messages)
+def screening_warnings(estimator: Estimator, found: Screened) -> tuple[Notice, ...]:
+    """What to know before believing the numbers: of variables, of n and dims, and of how many pairs."""
+    checkpoint, num_pairs = estimator.checkpoint, len(found.mi)
+    notices = list(found.messages)
     for shape in sorted(found.shapes):
-        messages += [] if 0 in shape else estimator.outside_trained_ranges(*shape)
-    if any(found.categories) and not estimator.checkpoint.trained_on_categories:
-        messages.append(untrained_categories(estimator.checkpoint))
-    if few := int((found.n < MIN_POINTS).sum()):
-        messages.append(f"{few:,} of {num_pairs:,} pairs have fewer than {MIN_POINTS} points in common: NaN")
-    if novel := int((found.novelty > LIMIT).sum()):
-        messages.append(
-            f"{novel:,} of {num_pairs:,} pairs look unlike what checkpoint {estimator.checkpoint.label} was trained "
-            f"on (novelty past {LIMIT:g}): their intervals may be too narrow"
-        )
-    return tuple(dict.fromkeys(messages))
+        notices += [] if 0 in shape else range_notices(checkpoint, *shape)
+    if any(found.categories) and not checkpoint.trained_on_categories:
+        notices.append(untrained_categories(checkpoint))
+    few, novel, at_limit = (int(rows.sum()) for rows in (found.n < MIN_POINTS, found.novelty > LIMIT, found.saturated))
+    notices += pairs_notice(few, num_pairs, f"have fewer than {MIN_POINTS} points in common: NaN", "few points")
+    notices += pairs_notice(
+        novel,
+        num_pairs,
+        f"look unlike what checkpoint {checkpoint.label} was trained on (novelty past {LIMIT:g}): their intervals may "
+        "be too narrow",
+        "novelty",
+    )
+    if at_limit:
+        notices.append(saturation_notice(checkpoint, f"{at_limit:,} of {num_pairs:,} pairs saturate"))
+    return tuple(dict.fromkeys(notices))
 
 
 def pairwise(

@@ -21,9 +21,9 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
+from mist.columns import MIN_POINTS
 from mist.errors import InputError
 from mist.inference import Estimator, load
-from mist.inputs import MIN_POINTS
 from mist.screening import RelevanceMI
 
 __all__ = ["MutualInformationSelector", "mutual_info_classif", "mutual_info_regression"]

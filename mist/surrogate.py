@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mist.columns import MIN_POINTS
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, ShapeError, TooFewPointsError
 from mist.features import features_of_scores
-from mist.inputs import MIN_POINTS
 from mist.quantiles import OFFSET
 from mist.scores import double_ranks, gaussian_scores
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +45,41 @@ def read_table(path: Path, delimiter: str | None = None) -> dict[str, list[str]]
     return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(header)}
 
 
-def read_columns(path: Path, delimiter: str | None = None) -> dict[str, NDArray[Any]]:
-    """The columns of a CSV or Parquet file: numbers (n,) float64 with NaN where missing, else text with None."""
+def read_columns(path: Path, delimiter: str | None = None) -> Mapping[str, NDArray[Any]]:
+    """The columns of a CSV or Parquet file: numbers (n,) float64 with NaN where missing, else text with None.
+
+    A column of text among numbers is an `InputError` when it is asked for.
+    """
     if path.suffix.lower() in (".parquet", ".pq"):
         return _read_parquet(path)
-    columns = {}
-    for name, cells in read_table(path, delimiter).items():
+    return _TextColumns(path, read_table(path, delimiter))
+
+
+class _TextColumns(Mapping[str, NDArray[Any]]):
+    """Columns of text, read as numbers or names one by one."""
+
+    def __init__(self, path: Path, cells: Mapping[str, list[str]]) -> None:
+        self._path, self._cells = path, cells
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        cells = self._cells[name]
         present = [None if text.lower() in MISSING else text for text in cells]
         numbers = [_number(text) for text in present]
         strange = [row for row, number in enumerate(numbers) if number is None]
         if not strange:
-            columns[name] = np.array(numbers, dtype=np.float64)
-        elif len(strange) > len(cells) / 2:
-            columns[name] = np.array(present, dtype=object)
-        else:
-            raise InputError(
-                f"{path}: column {name!r} holds {cells[strange[0]]!r} (record {strange[0] + 2}) among numbers: "
-                "expected numbers or names; mend the cell, or leave it empty where it means a missing value"
-            )
-    return columns
+            return np.array(numbers, dtype=np.float64)
+        if len(strange) > len(cells) / 2:
+            return np.array(present, dtype=object)
+        raise InputError(
+            f"{self._path}: column {name!r} holds {cells[strange[0]]!r} (record {strange[0] + 2}) among numbers: "
+            "expected numbers or names; mend the cell, or leave it empty where it means a missing value"
+        )
 
 
 def _number(text: str | None) -> float | None:

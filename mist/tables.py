@@ -11,19 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mist.errors import InputError, LengthMismatchError, NonFiniteError, TooFewPointsError
-from mist.inputs import (
-    MIN_POINTS,
-    Column,
-    Discrete,
-    NanPolicy,
-    Side,
-    check_finite,
-    check_index,
-    column_index,
-    side_of,
-    to_columns,
-)
+from mist.columns import MIN_POINTS, Column, Discrete, column_index, to_columns
+from mist.errors import InputError, LengthMismatchError, NonFiniteError, Notice, TooFewPointsError
+from mist.inputs import NanPolicy, Side, check_finite, check_index, side_of
 from mist.scores import double_ranks
 
 __all__ = [
@@ -51,13 +41,13 @@ class Variable:
     missing: NDArray[np.bool_]  # (n,) points without a value in some column
     side: Side
     ranks: Tensor  # (D, n) double ranks of the side's columns; of nothing where some value is missing
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
 
     @classmethod
     def of(cls, name: str, columns: Sequence[Column], ties_known: bool, others: Sequence[Column] = ()) -> Variable:
         """From columns of one table; `others`, beside them, may put equally common levels in an order."""
         missing = _missing(columns)
-        warnings: list[str] = []
+        warnings: list[Notice] = []
         if missing.any():
             side, ranks = Side(np.empty((0, 0)), (), len(columns)), torch.empty(0, 0, dtype=torch.int64)
         else:
@@ -145,7 +135,7 @@ def make_variables(
         )
     variables = [Variable.of(name, members, ties_known) for name, members in groups]
     if nan_policy == "omit" and missing.any():
-        told = f"omitted {int(missing.sum())} of {missing.size} points with missing values"
+        told = Notice(f"omitted {int(missing.sum())} of {missing.size} points with missing values", "missing")
         variables[0] = replace(variables[0], warnings=(told, *variables[0].warnings))
     return variables
 

@@ -1,7 +1,8 @@
 """Are the intervals true, whatever n and dims? `python -m mist.evaluation.coverage`
 
-As many data sets of the training law in every bin of n and dims as asked: coverage of central intervals bin by bin, and
-histograms of the probability integral transform (PIT), those of independent data apart.
+As many dependent data sets of the training law in every bin of n and dims as asked: coverage of central intervals bin
+by bin, and histograms of the probability integral transform (PIT). Independent data sets come as often as the law has
+them and are reported apart: 0 nats is an atom, which every interval that begins there holds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _bin(num_points: int, dim: int) -> tuple[int, int]:
 def even_records(
     network: Any, law: MetaDistribution, per_bin: int, seed: int = 0, progress: Callable[[str], None] | None = None
 ) -> Records:
-    """Predictions on `per_bin` data sets of the law in every bin of n and dims that it reaches.
+    """Predictions on `per_bin` data sets of MI above 0 in every bin of n and dims that the law reaches, and on the
+    independent ones that came with them.
 
     Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged.
     """
@@ -57,15 +59,17 @@ def even_records(
         if missing[where] > 0:
             batch = generate_batch(law, EVALUATION_SEED + seed, index)
             marks = [tuple(groups.tolist()) if groups.any() else () for groups in (batch.groups_x, batch.groups_y)]
-            kept = [i for i in range(len(batch.mi)) if batch.weight[i] > 0][: missing[where]]
+            kept = [i for i in range(len(batch.mi)) if batch.weight[i] > 0]
+            dependent = [i for i in kept if batch.mi[i] > 0]
+            kept = [i for i in kept if i not in dependent[missing[where] :]]
             datasets = [
                 Dataset("law", batch.family[i], batch.x[i].numpy(), batch.y[i].numpy(), float(batch.mi[i]), *marks)
                 for i in kept
             ]
             if datasets:
                 parts.append(evaluate_network(network, datasets))
-                missing[where] -= len(datasets)
-                passed = 0
+                missing[where] -= min(missing[where], len(dependent))
+                passed = 0 if dependent else passed
             if progress is not None:
                 progress(f"{sum(missing.values()):,} data sets to go")
         index += 1
@@ -125,7 +129,7 @@ def _measure(estimator: Estimator, arguments: argparse.Namespace) -> None:
     law = MetaDistribution.from_dict(estimator.config["meta_distribution"])
     progress = (lambda text: print(f"\r{text}   ", end="", file=sys.stderr)) if sys.stderr.isatty() else None
     records = even_records(estimator.network, law, arguments.per_bin, arguments.seed, progress)
-    print(format_coverage_grid(coverage_grid(records)))
+    print(format_coverage_grid(coverage_grid(records.select(records.mi > 0))))
     print(format_independent(records))
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -120,6 +120,35 @@ def test_warps_are_drawn_as_often_as_asked_and_never_on_levels():
         assert counts[name] / len(plain) == pytest.approx(share, abs=0.05)
 
 
+def test_sides_past_the_visible_dims_are_bent_less_often():
+    meta = MetaDistribution(
+        families={"student": 1.0, "copula": 1.0},
+        warps={"spiral": 1.0},
+        warp_probability=0.5,
+        mixed_probability=0.5,
+        visible_dims=4.0,
+        equal_dims_probability=0.0,
+    )
+    shapes = [shape for k in range(1500) for shape in meta.draw_shapes(structure_generator(0, k))]
+    for low, high, expected in ((2, 4, 0.5), (14, 18, 0.125)):
+        group = [shape for shape in shapes if low <= shape.dim_x <= high]
+        curved, elliptical = (
+            [shape for shape in group if shape.family.startswith(kind)] for kind in ("copula", "student")
+        )
+        assert np.mean([shape.warp_x is not None for shape in group]) == pytest.approx(expected, abs=0.06)
+        assert np.mean([shape.mixed_x for shape in curved]) == pytest.approx(expected, abs=0.08)
+        assert np.mean([shape.mixed_x for shape in elliptical]) == pytest.approx(0.5, abs=0.08)
+
+
+def test_blocks_past_the_visible_dims_are_mixed_less_often():
+    shape = BatchShape("product", 40, 12, 12, 200, blocks=(("additive", 12, 12),))
+    everywhere = MetaDistribution(block_mixed_probability=1.0)
+    for meta, expected in ((everywhere, 1.0), (replace(everywhere, visible_dims=3.0), 0.25)):
+        matrix = draw_joint(meta, shape, Streams(range(200))).joints[0].warp_x.matrix
+        mixed = (matrix - torch.eye(12, dtype=matrix.dtype)).abs().amax((-1, -2)) > 0
+        assert mixed.double().mean() == pytest.approx(expected, abs=0.08)
+
+
 def test_a_law_with_every_kind_and_warp_streams():
     meta = MetaDistribution(
         families={**dict.fromkeys(KINDS, 1.0), "independent": 1.0, "product": 3.0},
@@ -252,6 +281,7 @@ def test_unknown_keys_are_refused():
             "got warp_probability=0.5 and warp weights {}, expected non-negative weights, one of",
         ),
         ({"warps": {"spiral": 2.0, "rotation": -1.0}}, "expected non-negative weights"),
+        ({"visible_dims": -1.0}, "got visible_dims=-1.0, expected a number of dims"),
         ({"warp_probability": 1.5, "warps": {"spiral": 1.0}}, "expected a probability in"),
         ({"families": {"gaussian-spiky": 1.0}}, r"got unknown families \['gaussian-spiky'\], expected some of"),
         ({"families": {}}, "expected non-negative weights, one positive"),

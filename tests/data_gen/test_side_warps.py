@@ -71,7 +71,16 @@ def test_swiss_roll_by_hand():
 
 def test_spiral_keeps_norms_and_turns():
     warp, x = RandomSpiral.draw(6, Streams(SEEDS)), points(6)
-    assert torch.allclose(torch.linalg.vector_norm(warp(x), dim=-1), torch.linalg.vector_norm(x, dim=-1))
+    before, after = (torch.linalg.vector_norm(z - warp.centre, dim=-1) for z in (x, warp(x)))
+    assert torch.allclose(after, before) and ((warp(x) - x).abs().amax((1, 2)) > 0.1).all()
+
+
+def test_spirals_turn_planes_of_any_kind():
+    warp = RandomSpiral.draw(6, Streams(range(400)))
+    one_plane = (warp.speed != 0).sum(-1) == 1
+    of_coordinates = (warp.basis.abs().amax(-1) == 1).all(-1)
+    for share, expected in ((one_plane, 0.545), (of_coordinates, 0.5), ((warp.centre == 0).all(-1), 0.5)):
+        assert share.double().mean() == pytest.approx(expected, abs=0.08)
 
 
 def test_coupling_moves_the_other_half_only():

@@ -27,9 +27,9 @@ def table(tmp_path: Path) -> Path:
     path = tmp_path / "data.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["a", "b", "c", "group", "holes"])
+        writer.writerow(["a", "b", "c", "group", "holes", "stray"])
         for i, row in enumerate(rows):
-            writer.writerow([*row, "pqr"[i % 3], "" if i == 7 else row[1]])
+            writer.writerow([*row, "pqr"[i % 3], "" if i == 7 else row[1], "oops" if i == 3 else 1])
     return path
 
 
@@ -62,7 +62,7 @@ def test_estimate_json_in_bits(table: Path, tiny_checkpoint: Path, capsys: pytes
 
 
 def test_warnings_go_to_standard_error(table: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--x", "holes,group", "--y", "c", "--category", "group", "--nan-policy", "omit"]
+    arguments = ["--x", "holes,group", "--y", "c", "--nan-policy", "omit"]
     assert main(["estimate", str(table), *arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
     out, err = capsys.readouterr()
     assert "points         59, dims 2 and 1" in out
@@ -73,9 +73,12 @@ def test_warnings_go_to_standard_error(table: Path, tiny_checkpoint: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--x", "a", "--y", "z"], "--y 'z' names no column ['z']: expected some of a, b, c, group, holes"),
+        (["--x", "a", "--y", "z"], "--y 'z' names no column ['z']: expected some of a, b, c, group, holes, stray"),
         (["--x", ",", "--y", "a"], "--x ',' names no column"),
-        (["--x", "group", "--y", "c"], "column 'group' holds 'p' (line 2): expected numbers; convert it, or declare"),
+        (
+            ["--x", "stray", "--y", "c"],
+            "column 'stray' holds 'oops' (record 5) among numbers: expected numbers or names",
+        ),
         (["--x", "holes", "--y", "c"], "nan_policy='omit'"),
         (["--x", "a", "--y", "c", "--level", "0.9999"], "expected a level inside the grid"),
         (["--x", "a", "--y", "c", "--checkpoint", "no-such"], "no checkpoint 'no-such': expected"),
@@ -95,7 +98,7 @@ def test_mistakes_exit_with_2(
     ("content", "message"),
     [
         ("", "is empty: expected a header line"),
-        ("a,b\n", "is empty (shape (0,"),
+        ("a,b\n", "x is empty: expected columns of n >= 4 values"),
         ("a,a\n1,2\n", "has repeated column names"),
         ("a,b\n1,2\n3\n", "record 3: 1 cells, expected 2 as in the header"),
     ],

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from mist import InputError, MIEstimate
+from mist import InputError, MIEstimate, Notice
 
 LEVELS = [(i + 0.5) / 20 for i in range(20)]
 FIELDS = {"n": 100, "dim_x": 2, "dim_y": 1}
@@ -57,7 +57,7 @@ def test_bits() -> None:
 
 
 def test_is_frozen_and_explains_itself() -> None:
-    result = make(warnings=("careful",), checkpoint="tiny@01234567")
+    result = make(warnings=(Notice("careful", "ties"),), checkpoint="tiny@01234567")
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.n = 3  # type: ignore[misc]
     assert repr(result) == "MIEstimate(0.95 nats, 90% interval [0.05, 1.85], n=100, dim_x=2, dim_y=1, 1 warning)"

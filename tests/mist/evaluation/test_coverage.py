@@ -22,17 +22,27 @@ def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any, monkeypat
     monkeypatch.setattr(coverage, "_MOST_SHAPES", 300)  # dims past 10 are never drawn
     network = normal_network(lambda x, y: 1.0)
     records = even_records(network, LAW, PER_BIN)
-    dim = records.dim_x + records.dim_y
+    dim, dependent = records.dim_x + records.dim_y, records.mi > 0
     counts = [
-        int(((records.num_points >= low) & (records.num_points < high) & (dim >= least) & (dim < most)).sum())
+        int(
+            (
+                dependent & (records.num_points >= low) & (records.num_points < high) & (dim >= least) & (dim < most)
+            ).sum()
+        )
         for low, high in ((0, 100), (100, 300), (300, 501))
         for least, most in ((2, 3), (3, 9), (9, 33))
     ]
-    assert counts == [PER_BIN] * 9 and len(records) == 9 * PER_BIN
+    assert counts == [PER_BIN] * 9 and dependent.sum() == 9 * PER_BIN < len(records)
     again = even_records(network, LAW, PER_BIN)
     assert np.array_equal(again.mi, records.mi) and not np.array_equal(even_records(network, LAW, 20, 1).mi, records.mi)
     first = generate_batch(coverage.replace(LAW, datasets_per_batch=(8, 8)), EVALUATION_SEED, 0)
     assert records.mi[:8].tolist() == first.mi.tolist() and records.family[:8].tolist() == list(first.family)
+
+
+def test_a_law_without_dependence_gives_up(normal_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "_MOST_SHAPES", 20)
+    records = even_records(normal_network(lambda x, y: 1.0), coverage.replace(LAW, families={"independent": 1.0}), 8)
+    assert len(records) > 0 and (records.mi == 0).all()
 
 
 def test_independent_data_sets_are_reported_apart(normal_network: Any) -> None:
@@ -40,8 +50,12 @@ def test_independent_data_sets_are_reported_apart(normal_network: Any) -> None:
     records = even_records(normal_network(lambda x, y: -1.0), coverage.replace(law, dims=(1, 1), max_dim=1), 16)
     lines = format_independent(records).splitlines()
     zeros = int((records.mi == 0).sum())
-    assert 0 < zeros < 16 and lines[0] == f"  MI = 0, {zeros} data sets: intervals hold " + ", ".join(
-        f"100.0% of {level}%" for level in (50, 80, 90, 95)
+    assert (
+        zeros > 0
+        and (records.mi > 0).sum() == 16
+        and lines[0]
+        == f"  MI = 0, {zeros} data sets: intervals hold "
+        + ", ".join(f"100.0% of {level}%" for level in (50, 80, 90, 95))
     )
     assert "0.0% of 90%" in lines[1]
 

@@ -1,25 +1,31 @@
-"""How many points lie in a box around each: sorting for one coordinate, a wavelet matrix for two.
+"""How many points lie in a box around each: sorting for one coordinate, a wavelet matrix for two, bits for more.
 
-Shapes: B data sets, D coordinates, N points. Everything is vectorised over B and N, on any device.
+Shapes: B data sets, D coordinates, N points. One and two coordinates are vectorised over B and N, on any device.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["MAX_BOX_DIM", "count_within"]
+__all__ = ["count_within"]
 
-MAX_BOX_DIM = 2
+_BLOCK = 2048  # points whose sets of bits, and boxes that are asked of them, are in the cache together
+_SET_BITS = np.array([value.bit_count() for value in range(1 << 8)], dtype=np.uint8)
 
 
 def count_within(side: Tensor, radius: Tensor) -> Tensor:
     """Points, itself among them, no further than `radius` from each in the maximum norm; (B, D, N), (B, N) -> (B, N).
 
-    D is 1 or 2. O(N log N) for either: the points between two bounds of the first coordinate stand side by side once
-    sorted, and a wavelet matrix (Claude & Navarro 2012) counts among them those between two bounds of the second.
+    O(N log N) for D = 1 and 2: the points between two bounds of the first coordinate stand side by side once sorted,
+    and a wavelet matrix (Claude & Navarro 2012) counts among them those between two bounds of the second. Past that
+    O(D N²) with a small constant, a bit for each pair and coordinate.
     """
-    assert 1 <= side.shape[1] <= MAX_BOX_DIM
+    if side.shape[1] > 2:
+        counts = [_count_by_bits(*arrays) for arrays in zip(side.cpu().numpy(), radius.cpu().numpy(), strict=True)]
+        return torch.from_numpy(np.stack(counts)).to(side.device)
     first, order = side[:, 0].contiguous().sort(-1)
     left, right = _bounds(first, side[:, 0], radius)
     if side.shape[1] == 1:
@@ -63,3 +69,46 @@ def _count_between(sequence: Tensor, left: Tensor, right: Tensor, low: Tensor, h
         target = torch.where(ones.bool(), num_zeros + places - before, before)
         sequence = torch.empty_like(sequence).scatter_(-1, target, sequence)
     return below[:, num_points:] - below[:, :num_points]
+
+
+def _count_by_bits(side: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`count_within` of one data set, (D, N), (N,) -> (N,): the points between two bounds of a coordinate are a set of
+    bits, the difference of two of the sets that grow point by point along it, and a box is what the sets share."""
+    num_points = side.shape[1]
+    rank, low, high = (np.empty(side.shape, dtype=np.int64) for _ in range(3))
+    for i, values in enumerate(side):
+        order = np.argsort(values, kind="stable")
+        rank[i, order] = np.arange(num_points)
+        low[i] = np.searchsorted(values[order], values - radius)
+        high[i] = np.searchsorted(values[order], values + radius, side="right")
+    counts = np.zeros(num_points, dtype=np.int64)
+    for start in range(0, num_points, _BLOCK):
+        sets, bounds = [], []
+        for places, below, above in zip(rank[:, start : start + _BLOCK], low, high, strict=True):
+            member = np.zeros(num_points + 1, dtype=np.int32)
+            member[places + 1] = 1
+            before = member.cumsum(dtype=np.int32)  # points of the block that come before each place
+            sets.append(_growing_sets(before[places]))
+            bounds.append((before[below], before[above]))
+        for first in range(0, num_points, _BLOCK):
+            boxes = slice(first, first + _BLOCK)
+            shared = np.bitwise_and.reduce(
+                [grown[above[boxes]] ^ grown[below[boxes]] for grown, (below, above) in zip(sets, bounds, strict=True)]
+            )
+            counts[boxes] += _num_bits(shared)
+    return counts
+
+
+def _growing_sets(places: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Sets of points as bits, (M + 1, M/64): the k-th holds those whose place, a permutation of 0…M-1, is below k."""
+    index = np.arange(len(places))
+    sets = np.zeros((len(places) + 1, -(-len(places) // 64)), dtype=np.uint64)
+    sets[places + 1, index >> 6] = np.uint64(1) << (index & 63).astype(np.uint64)
+    return np.bitwise_or.accumulate(sets, axis=0, out=sets)
+
+
+def _num_bits(sets: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Members of each set, (R, W) -> (R,)."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(sets).sum(-1, dtype=np.int64)
+    return _SET_BITS[sets.view(np.uint8)].sum(-1, dtype=np.int64)

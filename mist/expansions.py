@@ -21,15 +21,15 @@ def radial_covariance(scores: Tensor, dim_x: int) -> Tensor:
     depends on the norm, as the spiral of Czyż et al. (2023) does: the Gaussian MI of the two spans is then that
     before the turn.
     """
-    sides = []
+    parts = []
     for side in (scores[:, :dim_x], scores[:, dim_x:]):
         norm = side.square().mean(-2, keepdim=True).clamp(min=1e-24).sqrt()  # a slope at 0, too
         norm = norm - norm.mean(-1, keepdim=True)
         norm = norm / norm.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
-        sides += [side, side * norm, side * (norm.square() - 1)]
-    functions = torch.cat(sides, dim=-2)
-    functions = functions - functions.mean(-1, keepdim=True)
-    return functions @ functions.mT / functions.shape[-1]
+        parts += [side, side * norm, side * (norm.square() - 1)]
+    functions = torch.cat(parts, dim=-2)
+    mean = functions.mean(-1, keepdim=True)  # taken off the products, not off the points: it is small beside the spread
+    return torch.baddbmm(mean @ mean.mT, functions, functions.mT, beta=-1, alpha=1 / functions.shape[-1])
 
 
 def as_correlation(covariance: Tensor) -> Tensor:

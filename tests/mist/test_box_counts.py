@@ -1,8 +1,10 @@
 """Counting in boxes against all pairs."""
 
+import numpy as np
 import pytest
 import torch
 
+from mist import box_counts
 from mist.box_counts import count_within
 
 
@@ -14,7 +16,7 @@ def brute_force(side: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     "num_points", [1, 2, 7, 8, 9, 64, 300]
 )  # around powers of two, where a bound needs one bit more
-@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
 @pytest.mark.parametrize("levels", [None, 4])
 def test_counts_equal_all_pairs(num_points: int, dim: int, levels: int | None) -> None:
     generator = torch.Generator().manual_seed(num_points)
@@ -25,4 +27,15 @@ def test_counts_equal_all_pairs(num_points: int, dim: int, levels: int | None) -
     if levels:
         radius = (radius * levels).round() / levels
     radius[:, 0] = 10  # everything
+    assert torch.equal(count_within(side, radius), brute_force(side, radius))
+
+
+@pytest.mark.parametrize("counted", ["by numpy", "by a table"])
+def test_many_blocks_of_bits(counted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_counts, "_BLOCK", 70)
+    if counted == "by a table":
+        monkeypatch.delattr(np, "bitwise_count", raising=False)
+    generator = torch.Generator().manual_seed(0)
+    side = torch.randn(2, 3, 300, generator=generator, dtype=torch.float64)
+    radius = torch.rand(2, 300, generator=generator, dtype=torch.float64)
     assert torch.equal(count_within(side, radius), brute_force(side, radius))

@@ -12,6 +12,7 @@ from scipy.special import digamma
 from sklearn.feature_selection import mutual_info_classif
 from torch import Tensor
 
+from mist import nearest_neighbours
 from mist.discrete import Levels, side_levels
 from mist.nearest_neighbours import (
     _counts_by_pairs,
@@ -162,3 +163,13 @@ class TestRoss:
             ross_mutual_information(side_levels(double_ranks(values)), values, EVERY),
             torch.zeros(3, dtype=torch.float64),
         )
+
+
+@pytest.mark.parametrize("dims", [(1, 3), (2, 1)])
+def test_trees_count_in_the_boxes_of_many_points_as_bits_do(
+    dims: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = (torch.randn(2, dim, 200, generator=torch.Generator().manual_seed(dim), dtype=torch.float64) for dim in dims)
+    expected = ksg_mutual_information(x, y)
+    monkeypatch.setattr(nearest_neighbours, "_MOST_BITS", 100)
+    assert torch.equal(ksg_mutual_information(x, y), expected)

@@ -14,7 +14,7 @@ from torch import Tensor
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
 from mist.expansions import EXPANSION_MAX_DIM, as_correlation, radial_covariance
 from mist.nearest_neighbours import ksg_mutual_information, ross_mutual_information
-from mist.scores import rows_where, student_table, take
+from mist.scores import any_row, rows_where, student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "gaussian_bias", "student_t_excess"]
 
@@ -237,7 +237,7 @@ def _discrete_candidates(
     ross = torch.zeros_like(scores[:, 0, 0])
     defined = torch.zeros_like(both)
     for levels, side, which in ((x, scores[:, dim_x:], mixed_x), (y, scores[:, :dim_x], mixed_y)):
-        if side.shape[1] < KSG_MAX_DIM and bool(which.any()):  # one glance costs less than a search
+        if side.shape[1] < KSG_MAX_DIM and any_row(which):
             ross = ross + ross_mutual_information(levels, side, which)
             defined = defined | which
     found = plug_in(x, y, joint), miller_madow(x, y, joint), ross

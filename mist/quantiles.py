@@ -85,8 +85,8 @@ def quantile_loss(compressed: Tensor, mi: Tensor, levels: Tensor, weight: Tensor
     """
     target = compress(mi.to(compressed.dtype))
     zero = (mi <= 0).unsqueeze(-1)
-    floor = target.new_tensor(OFFSET).log()
-    predicted = torch.where(zero, compressed.clamp(min=float(floor)), compressed)
+    floor = compress(target.new_zeros(()))
+    predicted = torch.where(zero, torch.maximum(compressed, floor), compressed)
     loss = pinball(predicted, target, levels)
     if root_weight:
         loss = loss + root_weight * pinball(2 * (predicted / 2).exp(), 2 * (target / 2).exp(), levels)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "any_row",
     "argsort_last",
     "canonical_order",
     "double_ranks",
@@ -36,6 +37,12 @@ def rows_where(wanted: Tensor) -> Tensor:
     if wanted.device.type == "cpu":
         return wanted.nonzero().squeeze(-1)
     return torch.arange(len(wanted), device=wanted.device)
+
+
+def any_row(wanted: Tensor) -> bool:
+    """Whether there is a row to work on, (R,) bool: one glance costs less than the work, but not on an accelerator,
+    where to look is to wait."""
+    return wanted.device.type != "cpu" or bool(wanted.any())
 
 
 def double_ranks(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import generate_batch
-from mist.network import NetworkConfig
+from mist.features import FeatureConfig
+from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import precision_weight
 from mist.training.config import OptimizationConfig
 from mist.training.module import EstimatorModule, learning_rate_factor
@@ -99,6 +101,24 @@ def test_gradients_are_finite_for_every_family(monkeypatch: pytest.MonkeyPatch) 
     assert len(families) >= 8
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("dim_x", "dim_y"), [(1, 2), (3, 5), (12, 70)])
+def test_a_step_never_looks_at_a_number(ties: bool, dim_x: int, dim_y: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an accelerator to look is to wait: tensors without data, which raise where they are looked at, run through."""
+    monkeypatch.setattr(torch, "autocast", lambda **_: nullcontext())  # there is none for them
+    module = build(monkeypatch)
+    with torch.random.fork_rng(devices=[]):
+        module.network = MISTNetwork(replace(SMALL, features=FeatureConfig(ties=ties))).to("meta")
+    shapes = {"x": (16, 200, dim_x), "y": (16, 200, dim_y), "mi": (16,), "weight": (16,)}
+    nothing: dict[str, Any] = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    groups = {f"groups_{side}": torch.empty(nothing[side].shape[-1], dtype=torch.long, device="meta") for side in "xy"}
+    loss = module.training_step({**nothing, **groups, "index": 0}, 0)
+    loss.backward()
+    assert loss.device.type == "meta" and all(weights.grad is not None for weights in module.network.parameters())
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+        float(loss.detach())
+
+
 def test_data_sets_of_no_weight_add_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module, made = build(monkeypatch), batch(0)
     made["weight"] = torch.tensor([0.0, 1.0] * 8)
@@ -115,7 +135,7 @@ def test_the_loss_weighs_by_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     weighted = module.training_step(made, 0)
     made["weight"] = made["weight"] / precision_weight(relative, 0.5)
     torch.testing.assert_close(module.training_step(made, 0), plain)
-    assert abs(float(weighted - plain)) > 1e-3
+    assert abs(float((weighted - plain).detach())) > 1e-3
 
 
 def test_a_few_steps_lower_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,10 @@ __all__ = ["StreamDataModule"]
 _VALIDATION_SEED = (
     2 << 40
 )  # no data set of training, evaluation or calibration, nor a parameter set of training's pools
-Item = dict[str, Any]  # x (B, N, Dx), y (B, N, Dy), mi (B,), weight (B,), groups_x (Dx,), groups_y (Dy,), index int
-_ROWS = ("x", "y", "mi", "weight")  # one of each a data set
+Item = dict[
+    str, Any
+]  # x (B, N, Dx), y (B, N, Dy), mi (B,), weight (B,), family B names, groups_x (Dx,), groups_y (Dy,), index
+_ROWS = ("x", "y", "mi", "weight", "family")  # one of each a data set
 
 
 def _item(batch: Batch) -> Item:

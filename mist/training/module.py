@@ -13,8 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mist.features import Features, extract_features
 from mist.network import MISTNetwork, NetworkConfig
-from mist.quantiles import expand, interpolate_levels, pinball, precision_weight, quantile_loss
+from mist.quantiles import expand, precision_weight, quantile_loss
 from mist.training.config import OptimizationConfig
+from mist.training.validation import Scores
 
 __all__ = ["EstimatorModule", "learning_rate_factor"]
 
@@ -27,7 +28,8 @@ def learning_rate_factor(step: int, max_steps: int, config: OptimizationConfig) 
 
 
 class EstimatorModule(LightningModule):
-    """Trains a MISTNetwork; logs train/loss, the throughput and its shares, val/crps, val/mse, val/coverage90."""
+    """Trains a MISTNetwork; logs train/loss, the throughput and its shares, the gradient's norm, val/crps, val/mse,
+    val/coverage90 and val_crps/KIND."""
 
     def __init__(self, network: NetworkConfig, optimization: OptimizationConfig, max_steps: int) -> None:
         super().__init__()
@@ -40,6 +42,8 @@ class EstimatorModule(LightningModule):
         self._window = 0
         self._in_data = self._in_features = 0.0  # seconds of the window, as the host sees them
         self._batch_end: float | None = None
+        self._scores = Scores(self.network.levels)
+        self.last_scores: Scores | None = None  # of the last validation, all ranks together
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch of equal shapes."""
@@ -122,21 +126,30 @@ class EstimatorModule(LightningModule):
         self._window = 0
         self._in_data = self._in_features = 0.0
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient's norm before it is clipped, at the steps that are logged."""
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            gradients = [weights.grad for weights in self.parameters() if weights.grad is not None]
+            self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients), on_step=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Nothing was scored yet."""
+        self._scores = Scores(self.network.levels)
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """CRPS and MSE in nats and nats², and coverage of the 90 % interval, on the fixed set."""
         features = self._features(batch)
         quantiles = expand(self.network.forward_features(features).float())  # (B, Q)
-        mi, keep = batch["mi"].float(), batch["weight"] > 0
-        if not keep.any():
-            return
-        quantiles, mi = quantiles[keep], mi[keep]
-        low, high = interpolate_levels(self.network.levels, quantiles, (0.05, 0.95)).unbind(-1)
-        metrics = {
-            "val/crps": 2 * pinball(quantiles, mi, self.network.levels).mean(),
-            "val/mse": (quantiles.mean(-1) - mi).square().mean(),
-            "val/coverage90": ((low <= mi) & (mi <= high)).float().mean(),
-        }
-        self.log_dict(metrics, sync_dist=True, prog_bar=True, batch_size=int(keep.sum()))
+        keep = batch["weight"] > 0
+        family = tuple(name for name, kept in zip(batch["family"], keep.tolist(), strict=True) if kept)
+        self._scores.add(quantiles[keep], batch["mi"].float()[keep], family)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all ranks."""
+        self.last_scores = self._scores.reduced(self.trainer.strategy)
+        metrics = self.last_scores.metrics()
+        self.log_dict({name: value for name, value in metrics.items() if name.startswith("val/")}, prog_bar=True)
+        self.log_dict({name: value for name, value in metrics.items() if not name.startswith("val/")})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; weight decay on matrices only."""

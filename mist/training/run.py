@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from data_gen.shards import ShardedBatches
@@ -22,6 +22,7 @@ from mist.training.data import StreamDataModule
 from mist.training.export import calibrate, evaluation_table, export
 from mist.training.hardware import Hardware, detect
 from mist.training.module import EstimatorModule
+from mist.training.validation import CalibrationFigure
 
 __all__ = ["build_logger", "build_trainer", "train"]
 
@@ -29,16 +30,18 @@ _NEW_CANDIDATE = -2.0  # logit, of several candidates about 0
 
 
 def build_logger(values: Mapping[str, Any], output_dir: Path) -> Logger | bool:
-    """The logger named by `kind`: csv, wandb (works offline) or none. ValueError for another."""
+    """The logger named by `kind`: csv, tensorboard, wandb (works offline) or none. ValueError for another."""
     options = dict(values)
     kind = options.pop("kind")
     if kind == "csv":
         return CSVLogger(save_dir=str(output_dir), name="logs", **options)
+    if kind == "tensorboard":
+        return TensorBoardLogger(save_dir=str(output_dir), name="logs", **options)
     if kind == "wandb":
         return WandbLogger(save_dir=str(output_dir), **options)
     if kind == "none":
         return False
-    raise ValueError(f"got logger kind {kind!r}, expected csv, wandb or none")
+    raise ValueError(f"got logger kind {kind!r}, expected csv, tensorboard, wandb or none")
 
 
 class FinalState(Callback):
@@ -66,7 +69,7 @@ def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardw
         ),
     ]
     if logger:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
+        callbacks += [LearningRateMonitor(logging_interval="step"), CalibrationFigure()]
     if config.trainer.progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every))
     return Trainer(

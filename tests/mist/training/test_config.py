@@ -62,8 +62,9 @@ def test_every_option_of_every_group_builds(group: str) -> None:
 @pytest.mark.parametrize("name", options("logger"))
 def test_every_logger_is_known(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mist.training.run.WandbLogger", lambda **options: options)
+    monkeypatch.setattr("mist.training.run.TensorBoardLogger", lambda **options: options)
     assert build_logger(composed(f"logger={name}")["logger"], tmp_path) is not None
-    with pytest.raises(ValueError, match="got logger kind 'abacus', expected csv, wandb or none"):
+    with pytest.raises(ValueError, match="got logger kind 'abacus', expected csv, tensorboard, wandb or none"):
         build_logger({"kind": "abacus"}, tmp_path)
 
 

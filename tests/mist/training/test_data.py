@@ -57,6 +57,7 @@ def test_ranks_share_every_batch(world_size: int) -> None:
     for index, batch in enumerate(whole):
         parts = [rank[index] for rank in slices]
         assert {part["index"] for part in parts} == {index}
+        assert [name for part in parts for name in part["family"]] == list(batch["family"])
         for key in ("x", "y", "mi", "weight"):
             together = torch.cat([part[key] for part in parts])  # matrix products round by the size of their batch
             torch.testing.assert_close(together, batch[key], rtol=1e-5, atol=1e-5)
@@ -144,7 +145,7 @@ def test_a_run_is_resumed_on_its_own_data(shards: ShardedBatches, tmp_path: Path
 
 def test_a_run_is_resumed_on_its_own_law_and_stream() -> None:
     state = module().state_dict()
-    with pytest.raises(ValueError, match="got a run whose data are of stream version 1, expected 2"):
+    with pytest.raises(ValueError, match="got a run whose data are of stream version 1, expected 3"):
         module().load_state_dict({**state, "stream_version": 1})
     law = {**state["meta_distribution"], "max_dim": 5}
     with pytest.raises(ValueError, match=r"got a meta_distribution that differs in \['max_dim'\] from that of the run"):

@@ -15,9 +15,10 @@ from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import generate_batch
 from mist.features import FeatureConfig
 from mist.network import MISTNetwork, NetworkConfig
-from mist.quantiles import precision_weight
+from mist.quantiles import pinball, precision_weight
 from mist.training.config import OptimizationConfig
 from mist.training.module import EstimatorModule, learning_rate_factor
+from mist.training.validation import Scores
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 META = MetaDistribution(
@@ -34,7 +35,8 @@ def build(monkeypatch: pytest.MonkeyPatch, logged: dict[str, Tensor] | None = No
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = EstimatorModule(SMALL, OptimizationConfig(learning_rate=3e-3, warmup_steps=2), max_steps=100)
-    monkeypatch.setattr(EstimatorModule, "trainer", SimpleNamespace(precision="32-true"))
+    strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)  # of one rank
+    monkeypatch.setattr(EstimatorModule, "trainer", SimpleNamespace(precision="32-true", strategy=strategy))
     monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(module, "log_dict", lambda values, **_: logged.update(values))
     return module
@@ -42,8 +44,16 @@ def build(monkeypatch: pytest.MonkeyPatch, logged: dict[str, Tensor] | None = No
 
 def batch(index: int) -> dict[str, Any]:
     made = generate_batch(META, 0, index)
-    columns = ("x", "y", "mi", "weight", "groups_x", "groups_y")
+    columns = ("x", "y", "mi", "weight", "family", "groups_x", "groups_y")
     return {**{name: getattr(made, name) for name in columns}, "index": index}
+
+
+def validate(module: EstimatorModule, *batches: dict[str, Any]) -> None:
+    """What a Trainer does with validation batches."""
+    module.on_validation_epoch_start()
+    for index, one in enumerate(batches):
+        module.validation_step(one, index)
+    module.on_validation_epoch_end()
 
 
 class TestLearningRate:
@@ -145,11 +155,8 @@ def test_a_few_steps_lower_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def validation_crps() -> float:
         with torch.no_grad():
-            values = []
-            for index in range(1000, 1006):
-                module.validation_step(batch(index), 0)
-                values.append(float(logged["val/crps"]))
-        return sum(values) / len(values)
+            validate(module, *map(batch, range(1000, 1006)))
+        return float(logged["val/crps"])
 
     before = validation_crps()
     for index in range(30):
@@ -169,8 +176,9 @@ def test_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     quantiles[::2] -= 0.3  # and holds it in every other data set
     monkeypatch.setattr(module.network, "forward_features", lambda _: (quantiles + 0.05).clamp(min=1e-6).log())
     made["mi"] = mi
-    module.validation_step(made, 0)
-    assert set(logged) == {"val/crps", "val/mse", "val/coverage90"}
+    validate(module, made)
+    kinds = {name.partition("-")[0] for name in made["family"]}
+    assert set(logged) == {"val/crps", "val/mse", "val/coverage90", *(f"val_crps/{kind}" for kind in kinds)}
     inside = quantiles.clamp(min=0)
     error = inside.mean(-1) - mi
     assert float(logged["val/mse"]) == pytest.approx(float(error.square().mean()), rel=1e-4)
@@ -208,8 +216,39 @@ def test_validation_without_a_kept_label_logs_nothing(monkeypatch: pytest.Monkey
     logged: dict[str, Tensor] = {}
     module = build(monkeypatch, logged)
     data = batch(0)
-    module.validation_step(data, 0)
+    validate(module, data)
     assert "val/crps" in logged
     logged.clear()
-    module.validation_step({**data, "weight": torch.zeros_like(data["weight"])}, 0)
+    validate(module, {**data, "weight": torch.zeros_like(data["weight"])})
     assert not logged
+
+
+def test_scores_by_kind_and_the_calibration_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, Tensor] = {}
+    module = build(monkeypatch, logged)
+    levels = module.network.levels
+    mi = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    quantiles = torch.stack([levels * 0, 0.5 + levels, levels, 4 + levels])  # the median, above all, below all
+    scores = Scores(levels)
+    scores.add(quantiles, mi, ("independent", "gaussian-dense", "student-factor", "gaussian-sparse"))
+    found = scores.metrics()
+    assert float(found["val_crps/independent"]) == 0 and set(found) >= {"val_crps/gaussian", "val_crps/student"}
+    error = 2 * torch.stack([pinball(quantiles[[i]], mi[[i]], levels).mean() for i in range(4)])
+    assert float(found["val/crps"]) == pytest.approx(float(error.mean()))
+    assert float(found["val_crps/gaussian"]) == pytest.approx(float((error[1] + error[3]) / 2))
+    assert float(found["val/coverage90"]) == pytest.approx(0.5)  # of the first two
+    shown, shares = scores.calibration_curve()
+    assert shown == levels.tolist()
+    assert shares == [pytest.approx((1 + (level >= 0.5)) / 3) for level in shown]  # the independent one aside
+
+
+def test_the_gradient_norm_is_logged_before_it_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, Tensor] = {}
+    module = build(monkeypatch, logged)
+    module.training_step(batch(0), 0).backward()
+    total = sum(float(weights.grad.square().sum()) for weights in module.parameters() if weights.grad is not None)
+    for step, seen in ((0, False), (1, True)):
+        monkeypatch.setattr(EstimatorModule, "trainer", SimpleNamespace(global_step=step, log_every_n_steps=2))
+        module.on_before_optimizer_step(torch.optim.SGD(module.parameters(), lr=1.0))
+        assert ("train/gradient_norm" in logged) == seen
+    assert float(logged["train/gradient_norm"]) == pytest.approx(total**0.5, rel=1e-4)

@@ -106,7 +106,10 @@ def test_smoke_experiment(repository: Path, tmp_path: Path) -> None:
     dependent, independent = estimator.estimate(x, y), estimator.estimate(x, random.normal(size=(200, 3)))
     assert dependent.mi > 1 > 0.5 > independent.mi
     logged = metrics(tmp_path / "smoke")
-    assert {"train/loss", "train/datasets_per_second", "val/crps", "val/mse", "val/coverage90"} <= set(logged)
+    names = {"train/loss", "train/datasets_per_second", "train/gradient_norm", "val/crps", "val/mse", "val/coverage90"}
+    assert names <= set(logged) and any(name.startswith("val_crps/") for name in logged)
+    (picture,) = (tmp_path / "smoke" / "logs").rglob("calibration.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
     shares = [*logged["train/data_share"], *logged["train/features_share"]]
     assert shares and all(0 < share < 1 for share in shares)
     assert len(logged["val/crps"]) == 2 and logged["val/crps"][1] < logged["val/crps"][0]
@@ -147,6 +150,15 @@ def test_two_processes_equal_one(repository: Path, tmp_path: Path, reference: Pa
     for name in ("val/crps", "val/mse", "val/coverage90"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, err_msg=name)
     assert load_checkpoint(tmp_path / "two" / "checkpoint").config["lineage"]["num_datasets"] == 32
+
+
+def test_tensorboard(repository: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    run(repository, tmp_path / "run", *SHORT, "trainer.max_steps=2", "logger=tensorboard")
+    (events,) = (tmp_path / "run" / "logs").rglob("events.out.tfevents.*")
+    written = events.read_bytes()
+    for name in (b"train/loss", b"train/gradient_norm", b"val/crps", b"val_crps/", b"val/calibration", b"lr-AdamW"):
+        assert name in written, name
 
 
 def test_wandb_offline(repository: Path, tmp_path: Path) -> None:

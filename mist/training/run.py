@@ -22,6 +22,7 @@ from mist.training.data import StreamDataModule
 from mist.training.export import calibrate, evaluation_table, export
 from mist.training.hardware import Hardware, detect
 from mist.training.module import EstimatorModule
+from mist.training.states import AtomicCheckpointIO, check_writable
 from mist.training.validation import CalibrationFigure
 
 __all__ = ["build_logger", "build_trainer", "train"]
@@ -65,7 +66,11 @@ def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardw
         FinalState(output / "state" / "last.ckpt"),
         EMAWeightAveraging(decay=config.optimization.ema_decay, update_starting_at_step=0),
         ModelCheckpoint(
-            dirpath=output / "state", filename="{step}", every_n_train_steps=config.trainer.save_every, save_last=True
+            dirpath=output / "state",
+            filename="{step}",
+            every_n_train_steps=config.trainer.save_every,
+            save_last=True,
+            enable_version_counter=False,  # a resumed run goes on writing the same last.ckpt
         ),
     ]
     if logger:
@@ -90,6 +95,7 @@ def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardw
         use_distributed_sampler=False,
         logger=logger,
         callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
         default_root_dir=str(output),
     )
 
@@ -121,6 +127,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     os.environ.setdefault("OMP_NUM_THREADS", str(hardware.threads))
     rank_zero_info(f"hardware: {hardware}")
     output = Path(config.output_dir)
+    check_writable(output)
     shards = None
     if config.shards is not None:
         shards = ShardedBatches(config.shards)

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,25 @@ SHORT = (
 
 def run(repository: Path, output: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python train.py` with its output in `output`, from another folder as from its own."""
-    command = [sys.executable, str(repository / "train.py"), f"output_dir={output}", *overrides]
-    path = os.pathsep.join(filter(None, [str(repository), os.environ.get("PYTHONPATH")]))
-    settings = {**os.environ, "PYTHONPATH": path, **environment}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, cwd=output.parent, env=settings, capture_output=True, text=True, timeout=900)
+    command, options = _command(repository, output, overrides, environment)
+    done = subprocess.run(command, **options, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done
+
+
+def started(repository: Path, output: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    """The same, left running."""
+    command, options = _command(repository, output, overrides, {})
+    return subprocess.Popen(command, **options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _command(
+    repository: Path, output: Path, overrides: Sequence[str], environment: Mapping[str, str]
+) -> tuple[list[str], dict[str, Any]]:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join(filter(None, [str(repository), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, str(repository / "train.py"), f"output_dir={output}", *overrides]
+    return command, {"cwd": output.parent, "env": {**os.environ, "PYTHONPATH": path, **environment}}
 
 
 def metrics(output: Path) -> dict[str, list[float]]:
@@ -127,6 +141,37 @@ def test_a_resumed_run_equals_one_that_never_stopped(repository: Path, tmp_path:
     folders = (tmp_path / "resumed", reference)
     resumed, whole = (load_checkpoint(folder / "checkpoint").config["lineage"] for folder in folders)
     assert resumed["num_datasets"] == whole["num_datasets"] == 32 and resumed["steps"] == whole["steps"] == 4
+
+
+def test_kill_9_again_and_again(repository: Path, tmp_path: Path, reference: Path) -> None:
+    """Killed wherever it is, once it has saved a new state: it ends with the weights of one that never stopped."""
+    output = tmp_path / "killed"
+    last = output / "state" / "last.ckpt"
+    overrides = [*SHORT, "trainer.save_every=1"]
+    for kills in range(2):
+        resume = [f"ckpt_path={last}"] if last.exists() else []
+        seen = state(last)["global_step"] if resume else 0
+        with started(repository, output, *overrides, *resume) as process:
+            while not (last.exists() and state(last)["global_step"] > seen):
+                assert process.poll() is None, f"it ended before it was killed for the {kills + 1}. time"
+                time.sleep(0.002)
+            process.kill()
+        assert process.returncode == -9
+        assert state(last)["global_step"] < 4, "it was not killed in time"
+    run(repository, output, *overrides, f"ckpt_path={last}")
+    assert_same_weights(output, reference, 1e-6)
+    assert state(last)["global_step"] == 4 and not list(output.glob("state/.*.part"))
+
+
+def test_a_full_disk_ends_a_run_with_the_way_out(repository: Path, tmp_path: Path) -> None:
+    """Files past a size cannot be written: the first state is one of them."""
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+    limit += f"sys.argv[0] = {str(repository / 'train.py')!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", limit, *SHORT, f"output_dir={tmp_path / 'run'}", "trainer.save_every=1"]
+    settings = {**os.environ, "PYTHONPATH": str(repository), "HYDRA_FULL_ERROR": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=900)
+    assert done.returncode != 0 and "cannot write the training state" in done.stderr and "make room" in done.stderr
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
 
 
 def test_a_finished_run_can_go_on(repository: Path, tmp_path: Path, reference: Path) -> None:

@@ -47,7 +47,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read a state."""
         try:
             return dict(super().load_checkpoint(path, *args, **options))
-        except (RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
+        except FileNotFoundError:
+            raise
+        except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"cannot read {path} ({error}): expected a training state as a run writes it; it is damaged or no "
                 f"such file, take another one from {Path(path).parent}"

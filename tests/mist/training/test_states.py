@@ -46,6 +46,8 @@ def test_a_torn_state_is_never_loaded(tmp_path: Path) -> None:
         path.write_bytes(torn)
         with pytest.raises(ValueError, match=r"cannot read .*last.ckpt .*: expected a training state"):
             files.load_checkpoint(path, weights_only=True)
+    with pytest.raises(FileNotFoundError):
+        files.load_checkpoint(tmp_path / "none.ckpt")
 
 
 def test_an_output_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:

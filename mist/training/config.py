@@ -38,7 +38,9 @@ class TrainerConfig:
 
     max_steps: int = 20_000
     accumulate: int = 1  # batches (of different shapes) per step
-    processes: int | str = "auto"  # one per core on a CPU, one per GPU else
+    processes: int | str = "auto"  # of a node: one per core on a CPU, one per GPU else
+    num_nodes: int = 1
+    ranks_per_batch: int = 8  # most processes that share a batch; more of them take batches of their own
     accelerator: str = "auto"
     precision: str = "auto"
     val_every: int = 1000  # steps

@@ -32,7 +32,7 @@ def detect(accelerator: str = "auto", processes: int | str = "auto", precision: 
     processes share better than threads do); bf16 on GPUs that multiply it natively, else float32: on CPUs, also
     those with AMX, the network's matrices are too small for bf16 to pay (measured in CHANGELOG.md).
 
-    Raises ValueError for a number of processes that the stream's batches cannot be split into.
+    "auto" takes 1, 2, 4 or 8 processes, which share every batch. Raises ValueError for no number of processes.
     """
     accelerator = {"gpu": "cuda"}.get(accelerator, accelerator)
     if accelerator not in ("auto", "cpu", "cuda"):
@@ -43,11 +43,8 @@ def detect(accelerator: str = "auto", processes: int | str = "auto", precision: 
     if processes == "auto":
         available = torch.cuda.device_count() if accelerator == "cuda" else cores
         processes = max(p for p in (1, 2, 4, 8) if p <= max(1, available))
-    if processes not in (1, 2, 4, 8):
-        raise ValueError(
-            f"got processes={processes!r}, expected 1, 2, 4, 8 or 'auto': batches hold multiples of 8 data sets"
-        )
-    assert isinstance(processes, int)
+    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
+        raise ValueError(f"got processes={processes!r}, expected a positive number of them, or 'auto'")
     if precision == "auto":
         native = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16-mixed" if native else "32-true"

@@ -76,13 +76,13 @@ class EstimatorModule(LightningModule):
         """Count data sets and move the stream's state: at the end of the batch, callbacks save before modules act."""
         if self._batch_end is not None:
             self._in_data += time.perf_counter() - self._batch_end
-        self.num_datasets += len(batch["mi"]) * self.trainer.world_size
-        self.trainer.datamodule.next_index = batch["index"] + 1  # type: ignore[attr-defined]
+        count = self.trainer.datamodule.begin(batch)  # type: ignore[attr-defined]
+        self.num_datasets += count
+        self._window += count
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         """Log the throughput over the last steps, and the shares of waiting for data and of features in them."""
         self._batch_end = time.perf_counter()
-        self._window += len(batch["mi"]) * self.trainer.world_size
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and self._clock is not None:  # type: ignore[attr-defined]
             if not torch.isfinite(outputs["loss"]).all():
                 raise FloatingPointError(

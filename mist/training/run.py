@@ -80,7 +80,8 @@ def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardw
     return Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.processes,
-        strategy="ddp" if hardware.processes > 1 else "auto",
+        num_nodes=config.trainer.num_nodes,
+        strategy="ddp" if hardware.processes * config.trainer.num_nodes > 1 else "auto",
         precision=hardware.precision,  # type: ignore[arg-type]
         max_steps=config.trainer.max_steps,
         max_epochs=-1,
@@ -140,6 +141,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         validation_datasets=config.validation.datasets_per_batch,
         num_workers=config.trainer.num_workers,
         shards=shards,
+        ranks_per_batch=config.trainer.ranks_per_batch,
     )
     with torch.random.fork_rng(devices=[]):  # construction draws from the global state
         module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)

@@ -63,6 +63,41 @@ def test_ranks_share_every_batch(world_size: int) -> None:
             torch.testing.assert_close(together, batch[key], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("world_size", "ranks_per_batch", "groups"), [(3, 8, 3), (2, 1, 2), (12, 8, 3), (4, 2, 2)])
+def test_more_ranks_than_share_a_batch_take_batches_of_their_own(
+    world_size: int, ranks_per_batch: int, groups: int
+) -> None:
+    """Together and step by step they see what one process sees that accumulates over as many batches."""
+    whole = training(module(), 2 * groups)
+    ranks = [
+        module(rank=rank, world_size=world_size, ranks_per_batch=ranks_per_batch, validation_batches=4)
+        for rank in range(world_size)
+    ]
+    steps = list(zip(*(training(data, 2) for data in ranks), strict=True))
+    for step, parts in enumerate(steps):
+        counts = {data.begin(part) for data, part in zip(ranks, parts, strict=True)}
+        expected = whole[groups * step : groups * (step + 1)]
+        assert counts == {sum(len(batch["mi"]) for batch in expected)}
+        assert {data.next_index for data in ranks} == {groups * (step + 1)}
+        for batch in expected:
+            together = torch.cat([part["mi"] for part in parts if part["index"] == batch["index"]])
+            torch.testing.assert_close(together, batch["mi"])
+    validation = [len(batch["mi"]) for data in ranks for batch in data.val_dataloader()]
+    assert sum(validation) == 4 * 8  # every data set once
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_of_groups_of_ranks_interleave(num_workers: int) -> None:
+    alone = training(module(rank=1, world_size=3), 4)
+    assert [batch["index"] for batch in alone] == [1, 4, 7, 10]
+    assert_equal(training(module(rank=1, world_size=3, num_workers=num_workers), 4), alone)
+
+
+def test_unusable_ranks_per_batch() -> None:
+    with pytest.raises(ValueError, match="got ranks_per_batch=3, expected 1, 2, 4 or 8"):
+        module(ranks_per_batch=3)
+
+
 def test_ranks_share_the_validation_set() -> None:
     whole = list(module().val_dataloader())
     assert len(whole) == 3 and all(len(batch["mi"]) == 8 for batch in whole)
@@ -125,8 +160,8 @@ def test_ranks_share_the_batches_of_shards(shards: ShardedBatches) -> None:
     for index, batch in enumerate(whole):
         for key in ("x", "y", "mi", "weight"):
             assert torch.equal(torch.cat([rank[index][key] for rank in slices]), batch[key])
-    with pytest.raises(ValueError, match="got 3 processes for a batch of .* data sets, expected a divisor"):
-        training(module(shards=shards, rank=0, world_size=3), 1)
+    three = [training(module(shards=shards, rank=rank, world_size=3), 1)[0] for rank in range(3)]
+    assert_equal(three, whole[:3])
 
 
 def test_a_run_is_resumed_on_its_own_data(shards: ShardedBatches, tmp_path: Path) -> None:

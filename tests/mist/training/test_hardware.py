@@ -40,9 +40,9 @@ def test_what_is_asked_for_is_kept(machine: pytest.MonkeyPatch) -> None:
     assert detect(processes=8).threads == 1
 
 
-@pytest.mark.parametrize("processes", [0, -1, 3, "two", 1.5])
+@pytest.mark.parametrize("processes", [0, -1, "two", 1.5])
 def test_unusable_numbers_of_processes(processes: int | str) -> None:
-    with pytest.raises(ValueError, match=f"got processes={processes!r}, expected 1, 2, 4, 8 or 'auto'"):
+    with pytest.raises(ValueError, match=f"got processes={processes!r}, expected a positive number of them, or 'auto'"):
         detect(processes=processes)  # type: ignore[arg-type]
 
 

@@ -201,11 +201,17 @@ def test_lineage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_loss_that_is_not_finite_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     module = build(monkeypatch)
     trainer = SimpleNamespace(
-        world_size=1, log_every_n_steps=1, global_step=7, logger=None, progress_bar_metrics={}, datamodule=None
+        world_size=1,
+        log_every_n_steps=1,
+        global_step=7,
+        logger=None,
+        progress_bar_metrics={},
+        datamodule=SimpleNamespace(begin=lambda made: len(made["mi"])),
     )
     monkeypatch.setattr(EstimatorModule, "trainer", trainer)
     monkeypatch.setattr(EstimatorModule, "global_step", 7)
     module.on_train_start()
+    module.on_train_batch_start(batch(0), 0)
     module.on_train_batch_end({"loss": torch.tensor(1.0)}, batch(0), 0)
     assert trainer.progress_bar_metrics["datasets/s"] > 0
     with pytest.raises(FloatingPointError, match="got a loss of nan at step 7, expected a finite one"):

@@ -197,6 +197,15 @@ def test_two_processes_equal_one(repository: Path, tmp_path: Path, reference: Pa
     assert load_checkpoint(tmp_path / "two" / "checkpoint").config["lineage"]["num_datasets"] == 32
 
 
+def test_two_processes_with_a_batch_each_equal_one_that_accumulates(repository: Path, tmp_path: Path) -> None:
+    """As more than eight do, on any number of nodes."""
+    run(repository, tmp_path / "two", *SHORT, "trainer.processes=2", "trainer.ranks_per_batch=1")
+    run(repository, tmp_path / "one", *SHORT, "trainer.accumulate=2")
+    assert_same_weights(tmp_path / "two", tmp_path / "one", 1e-3)
+    lineages = [load_checkpoint(tmp_path / name / "checkpoint").config["lineage"] for name in ("two", "one")]
+    assert lineages[0]["num_datasets"] == lineages[1]["num_datasets"] == 64
+
+
 def test_tensorboard(repository: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     run(repository, tmp_path / "run", *SHORT, "trainer.max_steps=2", "logger=tensorboard")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from data_gen.default_law import default_law
 from data_gen.meta_distribution import MetaDistribution
@@ -16,7 +17,7 @@ from mist.features import FeatureConfig, extract_features
 from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import quantile_loss
 
-__all__ = ["main", "profile_step"]
+__all__ = ["count_flops", "main", "profile_step"]
 
 _LAWS = {"default": default_law, "elliptical": MetaDistribution}
 _PARTS = ("generation", "features", "forward and loss", "backward and optimizer")
@@ -50,21 +51,45 @@ def profile_step(meta: MetaDistribution, num_steps: int, seed: int = 0) -> tuple
     return seconds, num_datasets
 
 
+def count_flops(meta: MetaDistribution, num_steps: int, config: NetworkConfig, seed: int = 0) -> tuple[float, float]:
+    """Floating-point operations of matrix products a data set, over the batches of a stream: of the features, and of
+    the network with its gradients."""
+    network = MISTNetwork(config)
+    network.initialise(torch.Generator().manual_seed(seed))
+    totals, num_datasets = [0, 0], 0
+    for index in range(num_steps):
+        batch = generate_batch(meta, seed, index)
+        num_datasets += len(batch.mi)
+        with FlopCounterMode(display=False) as of_features:
+            features = extract_features(batch.x, batch.y, config.features, batch.groups_x, batch.groups_y)
+        with FlopCounterMode(display=False) as of_network:
+            quantiles = network.forward_features(features)
+            quantile_loss(quantiles, batch.mi.float(), network.levels, batch.weight, 0.5).backward()
+        totals[0] += of_features.get_total_flops()
+        totals[1] += of_network.get_total_flops()
+    return totals[0] / num_datasets, totals[1] / num_datasets
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 0, or 2 for less than one step."""
     parser = argparse.ArgumentParser(prog="python -m mist.training.profile", description=__doc__)
     parser.add_argument("--law", choices=sorted(_LAWS), default="default")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=100, help="timed (default: %(default)s)")
+    parser.add_argument("--flop-steps", type=int, default=40, help="counted (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    if arguments.steps < 1:
-        print(f"got --steps {arguments.steps}, expected at least 1", file=sys.stderr)
-        return 2
+    for option, value in (("--steps", arguments.steps), ("--flop-steps", arguments.flop_steps)):
+        if value < 1:
+            print(f"got {option} {value}, expected at least 1", file=sys.stderr)
+            return 2
     torch.set_num_threads(1)
-    seconds, num_datasets = profile_step(_LAWS[arguments.law](), arguments.steps)
+    law = _LAWS[arguments.law]()
+    seconds, num_datasets = profile_step(law, arguments.steps)
     total = sum(seconds.values())
     for part, value in seconds.items():
         print(f"{part:<24}{1e3 * value / num_datasets:>8.2f} ms a data set{value / total:>8.1%}")
+    features, network = count_flops(law, arguments.flop_steps, NetworkConfig(features=FeatureConfig(ties=law.has_ties)))
     print(f"{'all':<24}{1e3 * total / num_datasets:>8.2f} ms a data set, {num_datasets / total:.0f} data sets/s a core")
+    print(f"matrix products: {features / 1e6:.0f} MFLOP a data set in features, {network / 1e6:.0f} in the network")
     return 0
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from data_gen.meta_distribution import MetaDistribution
-from mist.training.profile import main, profile_step
+from mist.network import NetworkConfig
+from mist.training.profile import count_flops, main, profile_step
 
 
 def test_parts_of_a_step_are_all_measured() -> None:
@@ -16,9 +19,26 @@ def test_parts_of_a_step_are_all_measured() -> None:
 
 
 def test_the_command_prints_shares(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--law", "elliptical", "--steps", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    shares = [float(line.split()[-1].rstrip("%")) for line in lines[:-1]]
-    assert main(["--steps", "0"]) == 2
-    assert "got --steps 0, expected at least 1" in capsys.readouterr().err
-    assert sum(shares) == pytest.approx(100, abs=0.5) and "data sets/s" in lines[-1]
+    assert main(["--law", "elliptical", "--steps", "1", "--flop-steps", "1"]) == 0
+    *parts, together, products = capsys.readouterr().out.splitlines()
+    shares = [float(line.split()[-1].rstrip("%")) for line in parts]
+    assert sum(shares) == pytest.approx(100, abs=0.5) and "data sets/s" in together and "MFLOP" in products
+    for option in ("--steps", "--flop-steps"):
+        assert main([option, "0"]) == 2
+        assert f"got {option} 0, expected at least 1" in capsys.readouterr().err
+
+
+def test_flops_by_hand() -> None:
+    """One more layer over D coordinates of width E costs what its matrices do, forward and twice that backward."""
+    law = MetaDistribution(
+        num_points=(50, 50), max_num_points=50, dims=(4, 4), equal_dims_probability=1.0, datasets_per_batch=(8, 8)
+    )
+    config = NetworkConfig(coordinate_layers=1)
+    features, one = count_flops(law, 1, config)
+    again, two = count_flops(law, 1, replace(config, coordinate_layers=2))
+    dim, width, edge, heads = 8, config.coordinate_width, config.edge_width, config.num_heads
+    projections = 2 * dim * width * (3 * width + width + 2 * width + 2 * width + edge)
+    attention = 2 * 2 * dim * dim * width
+    biases = 2 * dim * dim * config.edge_hidden * heads  # of the layer's heads, read from the relations
+    assert two - one == pytest.approx(3 * (projections + attention + biases), rel=0.02)
+    assert again == features > 2 * dim * 3 * dim * 50  # the covariances among the rest

@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,6 +18,7 @@ from data_gen.stream import generate_batch
 from mist.features import FeatureConfig, extract_features
 from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import quantile_loss
+from mist.training.config import TrainingConfig
 
 __all__ = ["count_flops", "main", "profile_step"]
 
@@ -24,9 +27,11 @@ _PARTS = ("generation", "features", "forward and loss", "backward and optimizer"
 _WARM_UP = 8
 
 
-def profile_step(meta: MetaDistribution, num_steps: int, seed: int = 0) -> tuple[dict[str, float], int]:
+def profile_step(
+    meta: MetaDistribution, num_steps: int, config: NetworkConfig, seed: int = 0
+) -> tuple[dict[str, float], int]:
     """Processor seconds of every part over `num_steps` batches of a stream, and how many data sets they held."""
-    network = MISTNetwork(NetworkConfig(features=FeatureConfig(ties=meta.has_ties)))
+    network = MISTNetwork(config)
     network.initialise(torch.Generator().manual_seed(seed))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     seconds = dict.fromkeys(_PARTS, 0.0)
@@ -70,10 +75,26 @@ def count_flops(meta: MetaDistribution, num_steps: int, config: NetworkConfig, s
     return totals[0] / num_datasets, totals[1] / num_datasets
 
 
+def _model(name: str, law: MetaDistribution) -> NetworkConfig | None:
+    """The network of a file of conf/model in the working directory; base also where there is none."""
+    features = FeatureConfig(ties=law.has_ties)
+    if not Path("conf/model", f"{name}.yaml").is_file():
+        return NetworkConfig(features=features) if name == "base" else None
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(Path("conf").absolute()), version_base="1.3"):
+        values = OmegaConf.to_container(compose("train", [f"model={name}"]), resolve=True)
+    assert isinstance(values, dict)
+    config = TrainingConfig.from_dict({str(key): value for key, value in values.items() if key != "logger"}).model
+    return replace(config, features=replace(config.features, ties=law.has_ties))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 0, or 2 for less than one step."""
     parser = argparse.ArgumentParser(prog="python -m mist.training.profile", description=__doc__)
     parser.add_argument("--law", choices=sorted(_LAWS), default="default")
+    parser.add_argument("--model", default="base", help="of conf/model, base also without it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="timed (default: %(default)s)")
     parser.add_argument("--flop-steps", type=int, default=40, help="counted (default: %(default)s)")
     arguments = parser.parse_args(argv)
@@ -83,11 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
     torch.set_num_threads(1)
     law = _LAWS[arguments.law]()
-    seconds, num_datasets = profile_step(law, arguments.steps)
+    config = _model(arguments.model, law)
+    if config is None:
+        print(f"got --model {arguments.model}, expected the name of a file in {Path('conf/model')}", file=sys.stderr)
+        return 2
+    seconds, num_datasets = profile_step(law, arguments.steps, config)
     total = sum(seconds.values())
     for part, value in seconds.items():
         print(f"{part:<24}{1e3 * value / num_datasets:>8.2f} ms a data set{value / total:>8.1%}")
-    features, network = count_flops(law, arguments.flop_steps, NetworkConfig(features=FeatureConfig(ties=law.has_ties)))
+    features, network = count_flops(law, arguments.flop_steps, config)
     print(f"{'all':<24}{1e3 * total / num_datasets:>8.2f} ms a data set, {num_datasets / total:.0f} data sets/s a core")
     print(f"matrix products: {features / 1e6:.0f} MFLOP a data set in features, {network / 1e6:.0f} in the network")
     return 0

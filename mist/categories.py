@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mist.errors import Notice
+from mist.errors import NonNumericError, Notice
 
 __all__ = ["MAX_LEVELS", "category_codes", "encode_category", "is_missing", "level_order", "pool_rare_levels"]
 
@@ -25,6 +25,10 @@ def is_missing(value: Any) -> bool:
 def category_codes(values: NDArray[Any]) -> NDArray[np.float64]:
     """Codes 0, 1, ... of a column of labels of any kind, in the order of their text; NaN where the label is missing."""
     labels = np.asarray(values).tolist()
+    if strange := [label for label in labels if not isinstance(label, Hashable)]:
+        raise NonNumericError(
+            f"got a label {strange[0]!r}, expected labels that can be told apart: text, numbers, tuples"
+        )
     known = sorted(
         {label for label in labels if not is_missing(label)}, key=lambda label: (str(label), str(type(label)))
     )

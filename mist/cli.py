@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mist
+from mist.categories import is_missing
 from mist.checkpoint import available_checkpoints
 from mist.cli_options import BENCHMARK_EXAMPLE, build_parser
 from mist.errors import InputError, MISTError, MISTWarning
@@ -36,18 +39,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if getattr(options, "plot", None) is not None:
             _check_picture(options.plot)
+        if getattr(options, "output", None) is not None:
+            _check_folder("--output", options.output)
+        if (getattr(options, "top", None) or 1) < 1:
+            raise InputError(f"got --top {options.top}, expected a positive number of rows")
         return int(options.run(options))
     except (MISTError, OSError) as error:
-        print(f"mist-mi: error: {error}", file=sys.stderr)
+        print(f"mist-mi: error: {_as_options(str(error))}", file=sys.stderr)
         return 2
+
+
+def _as_options(message: str) -> str:
+    """A message of the library with its arguments as the options that they are here."""
+    message = re.sub(r"nan_policy='(\w+)'", r"--nan-policy \1", message)
+    message = re.sub(r"on_limit='(\w+)'", r"--on-limit \1", message)
+    return re.sub(r"discrete\w*=\[\d+\]", "--category NAME", message)
 
 
 def _check_picture(path: Path) -> None:
     """Now, not after the work."""
     if path.suffix.lower() not in _PICTURES:
         raise InputError(f"got --plot {path}, expected a name that ends in {', '.join(_PICTURES)}")
+    _check_folder("--plot", path)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("--plot needs matplotlib, which is not installed: pip install 'mist-mi[plot]'")
+
+
+def _check_folder(option: str, path: Path) -> None:
     if not path.absolute().parent.is_dir():
-        raise InputError(f"got --plot {path}, but there is no folder {path.absolute().parent}: make it first")
+        raise InputError(f"got {option} {path}, but there is no folder {path.absolute().parent}: make it first")
 
 
 def _pairwise(options: argparse.Namespace) -> int:
@@ -63,7 +83,7 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _all_pairs(options: argparse.Namespace) -> tuple[PairwiseMI, dict[str, NDArray[Any]]]:
+def _all_pairs(options: argparse.Namespace) -> tuple[PairwiseMI, dict[str, Any]]:
     """All pairs of the columns asked for, and the columns."""
     table = read_columns(options.file, options.delimiter)
     names = _chosen(options.columns, table, "--columns") if options.columns else list(table)
@@ -104,11 +124,10 @@ def _categories(options: argparse.Namespace, table: Mapping[str, object]) -> lis
     return _chosen(options.category, table, "--category") if options.category else []
 
 
-def _category(values: NDArray[Any]) -> NDArray[np.object_]:
-    """Numbers as names, so that they say no more than equal or different."""
-    return np.array(
-        [None if value is None or value != value else f"={value}" for value in values.tolist()], dtype=object
-    )
+def _category(values: Any) -> NDArray[np.object_]:
+    """Numbers as names, so that they say no more than equal or different; values (n,), an array or a series."""
+    labels = values.tolist() if hasattr(values, "tolist") else values.to_list()
+    return np.array([None if is_missing(label) else f"={label}" for label in labels], dtype=object)
 
 
 def _print_screened(found: PairwiseMI | RelevanceMI, options: argparse.Namespace) -> int:
@@ -118,7 +137,7 @@ def _print_screened(found: PairwiseMI | RelevanceMI, options: argparse.Namespace
     style = options.format or ("table" if sys.stdout.isatty() else "csv")
     if style == "json":
         about = {"units": found.units, "level": found.level, "checkpoint": found.checkpoint}
-        print(json.dumps({**about, "warnings": list(found.warnings), "pairs": records}))
+        print(json.dumps({**about, **_warnings(found), "pairs": records}))
     elif style == "csv":
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows), lineterminator="\n")
         writer.writeheader()
@@ -130,11 +149,22 @@ def _print_screened(found: PairwiseMI | RelevanceMI, options: argparse.Namespace
             print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
         print(f"{found.units}; {found.level:.0%} intervals; checkpoint {found.checkpoint}")
     _tell(found.warnings)
-    if options.plot is not None:
-        axes = found.plot()
-        axes.figure.savefig(options.plot, dpi=150)
-        print(f"mist-mi: wrote {options.plot}", file=sys.stderr)
+    _draw(found, options)
     return 0
+
+
+def _draw(found: Any, options: argparse.Namespace) -> None:
+    """The picture of a result, where one is wanted."""
+    if options.plot is not None:
+        found.plot().figure.savefig(options.plot, dpi=150)
+        print(f"mist-mi: wrote {options.plot}", file=sys.stderr)
+
+
+def _warnings(found: PairwiseMI | RelevanceMI) -> dict[str, list[str]]:
+    return {
+        "warnings": [str(notice) for notice in found.warnings],
+        "warning_kinds": [notice.kind for notice in found.warnings],
+    }
 
 
 def _tell(notices: Iterable[str]) -> None:
@@ -172,9 +202,8 @@ def _check(options: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MISTWarning)
         found = mist.load(options.checkpoint, device=options.device).check(**arguments)
-    print(found)
-    if options.plot is not None:
-        found.plot().figure.savefig(options.plot, dpi=150)
+    print(json.dumps(found.to_dict()) if options.format == "json" else found)
+    _draw(found, options)
     _tell(found.estimate.warnings)
     return 0 if found.passed else 1
 
@@ -186,13 +215,18 @@ def _estimate(options: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", MISTWarning)  # printed below
         result = estimator.estimate(**arguments, on_limit=options.on_limit)
     low, high = result.interval(options.level)
-    if options.json:
+    if options.format == "json":
         print(json.dumps({**result.to_dict(), "interval_level": options.level, "interval": [low, high]}))
+    elif options.format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["x", "y", "mi", "low", "high", "n", "units"])
+        writer.writerow(["+".join(names_x), "+".join(names_y), result.mi, low, high, result.n, result.units])
     else:
         print(f"I({', '.join(names_x)}; {', '.join(names_y)}) = {result.mi:.4f} {result.units}")
         print(f"{f'{100 * options.level:g} % interval':<14} {low:.4f} to {high:.4f} {result.units}")
         print(f"points         {result.n}, dims {result.dim_x} and {result.dim_y}")
         print(f"checkpoint     {result.checkpoint}{' (preliminary)' if estimator.checkpoint.preliminary else ''}")
+    _draw(result, options)
     _tell(result.warnings)
     return 0
 

@@ -75,7 +75,11 @@ def build_parser(commands_run: Mapping[str, Callable[[argparse.Namespace], int]]
     estimate.add_argument(
         "--on-limit", choices=["raise", "warn", "subsample"], default="warn", help="n or dims outside the trained range"
     )
-    estimate.add_argument("--json", action="store_true", help="print one JSON object, quantiles included")
+    estimate.add_argument(
+        "--format", choices=["table", "csv", "json"], default="table", help="json: quantiles included"
+    )
+    estimate.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    estimate.add_argument("--plot", type=Path, default=None, help="write a picture there (needs matplotlib)")
     estimate.set_defaults(run=commands_run["estimate"])
 
     check = commands.add_parser(
@@ -86,6 +90,7 @@ def build_parser(commands_run: Mapping[str, Callable[[argparse.Namespace], int]]
         formatter_class=raw,
     )
     _add_sides(check)
+    check.add_argument("--format", choices=["table", "json"], default="table")
     check.add_argument("--plot", type=Path, default=None, help="write a picture there (needs matplotlib)")
     check.set_defaults(run=commands_run["check"])
 

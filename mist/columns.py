@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import narwhals as nw
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mist.categories import category_codes, is_missing
@@ -17,8 +18,9 @@ __all__ = ["MIN_POINTS", "Column", "Discrete", "column_index", "to_columns"]
 
 MIN_POINTS = 4
 
-# True: every column of that side is an unordered category; or the indices (names, for a data frame) of those that are.
-Discrete = bool | int | str | Sequence[int] | Sequence[str] | None
+# True: every column of that side is an unordered category; or the indices (names, for a data frame) of those that are,
+# or a mask of all columns.
+Discrete = bool | int | str | Sequence[int] | Sequence[str] | Sequence[bool] | NDArray[Any] | None
 
 
 @dataclass(eq=False)
@@ -72,6 +74,10 @@ def _of_frame(series: nw.Series[Any]) -> NDArray[Any] | _Categorical:
         return np.array([places.get(label, np.nan) for label in series.to_list()], dtype=np.float64)
     if series.dtype == nw.Categorical:
         return _Categorical(np.array(series.to_list(), dtype=object))
+    if series.dtype in (nw.Struct, nw.List, nw.Array):
+        raise NonNumericError(
+            f"column {series.name!r} holds {series.dtype}: expected numbers or names; unnest it first"
+        )
     return np.asarray(series.to_numpy())
 
 
@@ -121,7 +127,11 @@ def _bare_categorical(value: Any) -> NDArray[Any] | _Categorical | None:
 
 def _of_tensor(data: Any) -> Any:
     """A torch tensor, also bfloat16 and on an accelerator, as an array; anything else as it is."""
+    if isinstance(data, list | tuple) and data and all(hasattr(part, "detach") for part in data):
+        return [_of_tensor(part) for part in data]
     if hasattr(data, "detach") and hasattr(data, "cpu"):
+        if getattr(data, "layout", torch.strided) is not torch.strided:
+            raise ShapeError(f"got a tensor of layout {data.layout}: expected a dense one; pass x.to_dense()")
         data = data.detach().cpu()
         return (data.double() if data.is_floating_point() else data).numpy()
     return data
@@ -172,14 +182,25 @@ def _frame(data: Any) -> Any:
 
 
 def _array(data: Any, side: str) -> NDArray[Any]:
-    if isinstance(data, np.ma.MaskedArray):
-        data = np.ma.filled(data.astype(np.float64), np.nan)  # a masked value is a missing one
+    if isinstance(data, np.ma.MaskedArray):  # a masked value is a missing one
+        numeric = data.dtype.kind in "fiub"
+        plain = np.array(data.data, dtype=np.float64 if numeric else object)
+        plain[np.ma.getmaskarray(data)] = np.nan if numeric else None
+        data = plain
     try:
         array = np.asarray(data)
+        if isinstance(data, list | tuple) and array.dtype.kind in "US":  # one text makes text of all the numbers
+            array = np.array(data, dtype=object)
     except ValueError as error:
         raise ShapeError(f"{side} is ragged: expected (n,) or (n, d), every row of one length") from error
     if array.ndim not in (1, 2):
-        way_out = "flatten each point to one row: x.reshape(len(x), -1)" if array.ndim > 2 else "pass a sequence"
+        way_out = next(
+            (
+                f"pass x.{name}()" for name in ("collect", "toarray") if hasattr(data, name)
+            ),  # lazy frames, sparse arrays
+            "pass a sequence, such as list(x)",
+        )
+        way_out = "flatten each point to one row: x.reshape(len(x), -1)" if array.ndim > 2 else way_out
         raise ShapeError(f"{side} has shape {array.shape}: expected (n,) or (n, d); {way_out}")
     return array
 
@@ -188,7 +209,11 @@ def _declared_categories(discrete: Discrete, names: list[int | str], option: str
     """Indices of the columns declared as unordered categories."""
     if discrete is None or isinstance(discrete, bool | np.bool_):
         return set(range(len(names))) if discrete else set()
-    chosen = [discrete] if isinstance(discrete, int | str) else list(discrete)
+    chosen = list(discrete) if isinstance(discrete, Iterable) and not isinstance(discrete, str) else [discrete]
+    if chosen and all(isinstance(choice, bool | np.bool_) for choice in chosen):
+        if len(chosen) != len(names):
+            raise InputError(f"{option} is a mask of {len(chosen)}: expected one of {len(names)} columns")
+        return {index for index, choice in enumerate(chosen) if choice}
     indices = set()
     for choice in chosen:
         index = column_index(choice, names)
@@ -206,7 +231,7 @@ def column_index(choice: Any, names: Sequence[int | str]) -> int | None:
     for index, name in enumerate(names):
         if name == choice and isinstance(name, str) == isinstance(choice, str) and not isinstance(choice, bool):
             return index
-    if isinstance(choice, int | np.integer) and not isinstance(choice, bool) and 0 <= choice < len(names):
+    if isinstance(choice, int | np.integer) and not isinstance(choice, bool | np.bool_) and 0 <= choice < len(names):
         return int(choice)
     return None
 

@@ -34,6 +34,7 @@ NoticeKind = Literal[
     "range",  # n or dims outside the trained range
     "categories",  # categories where none were trained on
     "few points",  # pairs of columns without enough points in common
+    "deterministic",  # columns of both sides that are functions of each other
     "saturation",  # at the largest MI that was trained on
     "novelty",  # unlike the data sets of training
 ]

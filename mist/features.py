@@ -56,6 +56,7 @@ class Features:
     candidates: Tensor  # (B, C) nats
     candidate_mask: Tensor  # (B, C)
     floor: Tensor  # (B,) known floor of the error, nats
+    bound: Tensor  # (B,) what a discrete side can hold, the logarithm of its levels, nats; infinite where there is none
     dim_x: int
 
 
@@ -267,6 +268,7 @@ def _extract(
         candidates=panel.candidates.float(),
         candidate_mask=panel.mask,
         floor=floor.float(),
+        bound=panel.bound.float(),
         dim_x=dim_x,
     )
 

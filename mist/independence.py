@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mist.errors import InputError, Notice
-from mist.inputs import Prepared
+from mist.inputs import Prepared, random_generator
 from mist.quantiles import expand
 from mist.result import Units, nats_in
 from mist.scores import double_ranks
@@ -58,7 +58,7 @@ def permutation_test(
         raise InputError(f"got num_permutations={num_permutations!r}, expected a positive integer such as 199")
     if data.is_degenerate:
         return IndependenceTest(1.0, 0.0, np.zeros(num_permutations), units, data.warnings)
-    generator = np.random.default_rng(random_state)
+    generator = random_generator(random_state)
     x, y = (double_ranks(torch.from_numpy(np.ascontiguousarray(side.values.T))) for side in (data.x, data.y))
     num_points = data.num_points
     size = max(1, min(_MAX_BATCH, _MAX_NUMBERS // (num_points * (len(x) + len(y)))))

@@ -164,10 +164,13 @@ class Estimator:
         result equals that of `estimate` within 1e-4 * max(1, mi). progress: count on standard error.
         Raises an `InputError` subclass whose message starts with the index of the data set.
         """
-        if batch_size is not None and batch_size < 1:
+        if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
             raise InputError(f"batch_size={batch_size}: expected a positive number, or None for an automatic one")
         prepared: list[Prepared] = []
-        for index, (x, y) in enumerate(pairs):
+        for index, pair in enumerate(pairs):
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise InputError(f"data set {index} is no pair: expected (x, y), points of both sides")
+            x, y = pair
             try:
                 prepared.append(self._prepare(x, y, units, nan_policy, on_limit, discrete_x, discrete_y))
             except InputError as error:

@@ -16,9 +16,20 @@ from mist.diagnostics import collinearity_warning, ties_warning
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, Notice, TooFewPointsError
 from mist.scores import canonical_order, double_ranks
 
-__all__ = ["NanPolicy", "Prepared", "Side", "check_finite", "check_index", "prepare", "side_of"]
+__all__ = [
+    "FUNCTIONS",
+    "NanPolicy",
+    "Prepared",
+    "Side",
+    "check_finite",
+    "check_index",
+    "prepare",
+    "random_generator",
+    "side_of",
+]
 
 NanPolicy = Literal["raise", "omit"]
+FUNCTIONS = "order the points alike: each is a function of the other, and the MI of continuous ones is infinite"
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,9 @@ class Side:
     values: NDArray[np.float64]  # (n, columns)
     groups: tuple[int, ...]  # per column: 0, or the mark that the indicators of one category share
     dim: int  # columns as the user gave them
+    orders: frozenset[int] = (
+        frozenset()
+    )  # of its continuous columns: equal for rising and falling functions of one another
 
 
 @dataclass(frozen=True)
@@ -102,11 +116,21 @@ def prepare(
         warnings.append(
             Notice(f"{most} of {num_points} points were used: the checkpoint was not trained on more", "subsampled")
         )
-    return Prepared(
-        x=side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns),
-        y=side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns),
-        warnings=tuple(warnings),
+    sides = (
+        side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns),
+        side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns),
     )
+    if sides[0].orders & sides[1].orders:
+        warnings.append(Notice(f"a column of x and one of y {FUNCTIONS}", "deterministic"))
+    return Prepared(*sides, warnings=tuple(warnings))
+
+
+def random_generator(random_state: int | None) -> np.random.Generator:
+    """A generator of its own; `InputError` for a seed that is neither a number, 0 or more, nor None."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"got random_state={random_state!r}, expected an integer, 0 or more, or None") from error
 
 
 def _representative(columns: list[Column]) -> NDArray[np.int64]:
@@ -157,7 +181,19 @@ def side_of(
         table = np.stack(numeric, axis=1)
         ties = None if ties_known else ties_warning(table, names)
         warnings.extend(w for w in (ties, collinearity_warning(table, side)) if w)
-    return Side(values=np.ascontiguousarray(values), groups=tuple(groups), dim=len(columns))
+    orders = _orders(np.stack(numeric)) if numeric else frozenset()
+    return Side(values=np.ascontiguousarray(values), groups=tuple(groups), dim=len(columns), orders=orders)
+
+
+def _orders(columns: NDArray[np.float64]) -> frozenset[int]:
+    """Hashes of the order of the points in every column (d, n) of mostly distinct values, up to its reversal."""
+    ranks = double_ranks(torch.from_numpy(columns)).numpy()
+    last = 2 * (columns.shape[1] - 1)
+    return frozenset(
+        hash(min(rank.tobytes(), (last - rank).tobytes()))
+        for rank in ranks
+        if 2 * np.count_nonzero(np.bincount(rank)) > len(rank)
+    )
 
 
 def _without_missing(
@@ -184,9 +220,15 @@ def check_index(sides: Mapping[str, Any]) -> None:
     """Raise `InputError` where two sides are pandas objects of one length whose rows are labelled differently."""
     indices: dict[str, Any] = {}
     for name, data in sides.items():
-        index = getattr(data, "index", None)
-        if hasattr(index, "equals"):
-            indices[name] = index
+        parts = (
+            {f"{name} column {key!r}": part for key, part in data.items()}
+            if isinstance(data, Mapping)
+            else {name: data}
+        )
+        for called, part in parts.items():
+            index = getattr(part, "index", None)
+            if hasattr(index, "equals"):
+                indices[called] = index
     for (first, one), (second, other) in zip(list(indices.items())[:-1], list(indices.items())[1:]):
         if len(one) == len(other) and not one.equals(other):
             raise InputError(

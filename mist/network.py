@@ -309,7 +309,10 @@ class MISTNetwork(nn.Module):
         return expand(compressed), novelty
 
     def read_features(self, features: Features) -> tuple[Tensor, Tensor | None]:
-        """Recalibrated quantiles on the compressed scale log(mi + OFFSET), uncut, (B, Q), and the novelty, if known."""
+        """Recalibrated quantiles on the compressed scale log(mi + OFFSET), (B, Q), and the novelty, if known.
+
+        Not cut at 0 nats, but at the largest label of training and at what a discrete side can hold.
+        """
         trunk, *parts = self.head_parts(features)
         compressed = self.head.spread_out(*parts)
         if self.calibration is not None:
@@ -317,5 +320,6 @@ class MISTNetwork(nn.Module):
             compressed = self.calibration.apply(
                 compressed, self.levels, features.points.shape[1], features.dim_x, dim_y
             )
-        compressed = compressed.clamp(max=_MAX_COMPRESSED if self.max_mi is None else math.log(self.max_mi + OFFSET))
+        most = _MAX_COMPRESSED if self.max_mi is None else math.log(self.max_mi + OFFSET)
+        compressed = torch.minimum(compressed.clamp(max=most), compress(features.bound).unsqueeze(-1))
         return compressed, None if self.novelty is None else self.novelty(trunk)

@@ -59,6 +59,7 @@ class Panel:
     radial: Tensor  # (B,) float64, correlation of the two sides' log radii
     radii_x: Tensor  # (B, N) float32, whitened squared radius of x over Dx
     radii_y: Tensor  # (B, N) float32
+    bound: Tensor  # (B,) float64, nats: what a discrete side can hold, infinite where there is none
 
 
 def gaussian_bias(num_points: int, dim_x: int, dim_y: int) -> float:
@@ -220,16 +221,18 @@ def _sparse_sums(cross: Tensor, kendall: Tensor, num_points: int) -> list[Tensor
 
 def _discrete_candidates(
     scores: Tensor, ranks: Tensor, tied: Tensor | None, dim_x: int
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Plug-in and Miller-Madow for two discrete sides and Ross for a discrete and a continuous one, with masks (B,);
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Plug-in and Miller-Madow for two discrete sides and Ross for a discrete and a continuous one, with masks (B,),
+    and the logarithm of the number of levels of a discrete side, the smaller of two, infinite where there is none;
     tied (B, D) is 0 where a column has no ties, None to mask all three."""
     values = [torch.zeros_like(scores[:, 0, 0]) for _ in range(3)]
     masks = [torch.zeros_like(values[0], dtype=torch.bool) for _ in range(3)]
+    bound = torch.full_like(values[0], torch.inf)
     if tied is None:
-        return values, masks
+        return values, masks, bound
     rows = rows_where((tied[:, :dim_x] > 0).all(-1) | (tied[:, dim_x:] > 0).all(-1))
     if len(rows) == 0:
-        return values, masks
+        return values, masks, bound
     scores, ranks = scores[rows], ranks[rows]
     x, y = side_levels(ranks[:, :dim_x]), side_levels(ranks[:, dim_x:])
     joint = joint_levels(x, y)
@@ -240,9 +243,12 @@ def _discrete_candidates(
         if side.shape[1] < KSG_MAX_DIM and any_row(which):
             ross = ross + ross_mutual_information(levels, side, which)
             defined = defined | which
+    most = [torch.where(side.discrete, side.count.log(), torch.inf) for side in (x, y)]
+    bound = bound.index_copy(0, rows, torch.minimum(*most).to(bound))
     found = plug_in(x, y, joint), miller_madow(x, y, joint), ross
     values = [into.index_copy(0, rows, value) for into, value in zip(values, found, strict=True)]
-    return values, [into.index_copy(0, rows, mask) for into, mask in zip(masks, (both, both, defined), strict=True)]
+    masks = [into.index_copy(0, rows, mask) for into, mask in zip(masks, (both, both, defined), strict=True)]
+    return values, masks, bound
 
 
 def base_panel(
@@ -292,7 +298,7 @@ def base_panel(
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
-    discrete, discrete_masks = _discrete_candidates(fixed_scores, ranks, tied, dim_x)
+    discrete, discrete_masks, bound = _discrete_candidates(fixed_scores, ranks, tied, dim_x)
 
     expansions, expansion_masks = _expansion_candidates(scores, expanded, dim_x)
 
@@ -330,4 +336,4 @@ def base_panel(
     mask = torch.stack(masks, dim=-1)
     candidates = torch.where(mask, torch.stack(values, dim=-1).clamp(0, 100), 0.0)
     assert candidates.shape[-1] == len(CANDIDATES)
-    return Panel(candidates, mask, df_weights, radial, radii_x, radii_y)
+    return Panel(candidates, mask, df_weights, radial, radii_x, radii_y, bound)

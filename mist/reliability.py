@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mist.columns import Column, Discrete
 from mist.errors import InputError, TooFewPointsError
-from mist.inputs import NanPolicy
+from mist.inputs import NanPolicy, random_generator
 from mist.quantiles import interpolate_quantiles
 from mist.result import MIEstimate, Units, nats_in
 from mist.screening import predict_pairs
@@ -87,6 +87,22 @@ class Reliability:
     def __repr__(self) -> str:
         return f"Reliability({self.verdict!r})"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, ready for JSON; None for the error of a single part."""
+        errors = [None if math.isnan(error) else float(error) for error in self.errors]
+        return {
+            "verdict": self.verdict,
+            "passed": self.passed,
+            "units": self.units,
+            "estimate": self.estimate.to_dict(),
+            "sizes": self.sizes.tolist(),
+            "means": self.means.tolist(),
+            "errors": errors,
+            "extrapolated": [None if math.isnan(value) else float(value) for value in self.extrapolated],
+            "slope": None if math.isnan(self.slope) else float(self.slope),
+            "checks": [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in self.checks],
+        }
+
     def plot(self, ax: Any = None) -> Any:
         """Estimates of parts against 1/N with the extrapolation, and the verdict; the axes. Needs matplotlib."""
         from mist.plotting import plot_reliability
@@ -154,7 +170,7 @@ def reliability(
         )
     if any(variable.side.values.shape[1] == 0 for variable in variables):
         raise InputError("got a side that is constant, expected one that varies: MI is 0, there is nothing to check")
-    generator = np.random.default_rng(random_state)
+    generator = random_generator(random_state)
     whole = points.predict()
     sizes, means, errors, parts = _parts(points, generator)
     value, error, slope = _extrapolate(sizes, means)

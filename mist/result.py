@@ -51,7 +51,7 @@ class Predicted:
 
     def interval(self, level: float = 0.9) -> tuple[float, float]:
         """Central interval (low, high), in `units`, that holds the true MI with probability `level`."""
-        if not 0.0 < level < 1.0:
+        if not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
             raise InputError(f"interval level {level!r}: expected a probability between 0 and 1, such as 0.9")
         low, high = self.quantile([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         return float(low), float(high)

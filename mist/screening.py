@@ -19,7 +19,7 @@ from torch import Tensor
 from mist.columns import MIN_POINTS, Discrete
 from mist.errors import InputError, MISTError, Notice
 from mist.features import features_of_ranks
-from mist.inputs import Side, check_index
+from mist.inputs import FUNCTIONS, Side, check_index
 from mist.notices import pairs_notice, range_notices, saturated, saturation_notice, untrained_categories
 from mist.novelty import LIMIT
 from mist.quantiles import expand, interpolate_quantiles
@@ -51,6 +51,7 @@ class Screened:
     shapes: set[tuple[int, int, int]] = field(default_factory=set)  # n and dims of the data sets that were read
     messages: dict[Notice, None] = field(default_factory=dict)  # of their variables, each once
     categories: list[bool] = field(default_factory=list)  # whether some variable was one of more than two levels
+    functions: list[bool] = field(default_factory=list)  # pairs some of whose columns are functions of each other
 
     def note(self, pair: tuple[Variable, Variable]) -> None:
         """Keep what there is to know of a pair over the points that it was read at."""
@@ -59,6 +60,8 @@ class Screened:
         self.messages.update(dict.fromkeys([*first.warnings, *second.warnings]))
         if first.has_categories or second.has_categories:
             self.categories.append(True)
+        if first.side.orders & second.side.orders:
+            self.functions.append(True)
 
     @classmethod
     def empty(cls, num_pairs: int) -> Screened:
@@ -227,6 +230,7 @@ def screening_warnings(estimator: Estimator, found: Screened) -> tuple[Notice, .
         "be too narrow",
         "novelty",
     )
+    notices += pairs_notice(len(found.functions), num_pairs, f"hold columns that {FUNCTIONS}", "deterministic")
     if at_limit:
         notices.append(saturation_notice(checkpoint, f"{at_limit:,} of {num_pairs:,} pairs saturate"))
     return tuple(dict.fromkeys(notices))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mist.columns import MIN_POINTS
-from mist.errors import InputError, LengthMismatchError, NonFiniteError, ShapeError, TooFewPointsError
+from mist.errors import InputError, LengthMismatchError, NonFiniteError, NonNumericError, ShapeError, TooFewPointsError
 from mist.features import features_of_scores
 from mist.quantiles import OFFSET
 from mist.scores import double_ranks, gaussian_scores
@@ -123,6 +123,8 @@ def _side(side: Tensor, name: str) -> Tensor:
         raise InputError(f"{name} is a {type(side).__name__}: expected a torch tensor; estimate() takes all else")
     if side.ndim not in (1, 2) or 0 in side.shape:
         raise ShapeError(f"{name} has shape {tuple(side.shape)}: expected (n,) or (n, d)")
+    if side.is_complex():
+        raise NonNumericError(f"{name} has dtype {side.dtype}: expected real numbers, which have an order")
     if not torch.isfinite(side.detach()).all():
         raise NonFiniteError(f"{name} holds NaN or infinite values: expected finite ones; has training diverged?")
     return side.unsqueeze(1) if side.ndim == 1 else side

@@ -45,8 +45,9 @@ def read_table(path: Path, delimiter: str | None = None) -> dict[str, list[str]]
     return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(header)}
 
 
-def read_columns(path: Path, delimiter: str | None = None) -> Mapping[str, NDArray[Any]]:
-    """The columns of a CSV or Parquet file: numbers (n,) float64 with NaN where missing, else text with None.
+def read_columns(path: Path, delimiter: str | None = None) -> Mapping[str, Any]:
+    """The columns of a CSV file, numbers (n,) float64 with NaN where missing, else text with None; or those of a
+    Parquet file, series of polars or pandas.
 
     A column of text among numbers is an `InputError` when it is asked for.
     """
@@ -74,7 +75,7 @@ class _TextColumns(Mapping[str, NDArray[Any]]):
         strange = [row for row, number in enumerate(numbers) if number is None]
         if not strange:
             return np.array(numbers, dtype=np.float64)
-        if len(strange) > len(cells) / 2:
+        if 2 * len(strange) > sum(text is not None for text in present):
             return np.array(present, dtype=object)
         raise InputError(
             f"{self._path}: column {name!r} holds {cells[strange[0]]!r} (record {strange[0] + 2}) among numbers: "
@@ -90,7 +91,7 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
+def _read_parquet(path: Path) -> dict[str, Any]:
     for backend, needed in (("polars", "polars"), ("pandas", "pyarrow")):
         if all(importlib.util.find_spec(name) is not None for name in (backend, needed)):
             try:
@@ -99,5 +100,5 @@ def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
                 raise
             except Exception as error:  # whatever the library calls a file that it cannot read
                 raise InputError(f"{path} is no Parquet file ({error}): expected one; export it as such") from error
-            return {name: np.asarray(frame[name].to_numpy()) for name in frame.columns}
+            return {name: frame[name].to_native() for name in frame.columns}
     raise InputError(f"reading {path} needs polars, or pandas and pyarrow: pip install polars, or export CSV")

@@ -170,6 +170,7 @@ def _groups(columns: Columns, names: Sequence[int | str], called: str) -> dict[s
     chosen = columns.items() if isinstance(columns, Mapping) else [(str(choice), choice) for choice in columns]
     groups: dict[str, list[int]] = {}
     for name, members in chosen:
+        members = members.tolist() if hasattr(members, "tolist") else members
         if not isinstance(members, str | int | np.integer | Sequence):
             raise InputError(f"group {name!r} is {members!r}, expected a column or a list of columns")
         wanted = [members] if isinstance(members, str | int | np.integer) else list(members)

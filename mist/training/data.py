@@ -175,7 +175,12 @@ class StreamDataModule(LightningDataModule):
         return DataLoader(data, batch_size=None, num_workers=self.num_workers, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """The fixed, seeded validation set."""
+        """The fixed, seeded validation set; ValueError where it has no batch for some rank."""
+        if self.validation_batches < self.share.num_groups:
+            raise ValueError(
+                f"got validation.num_batches={self.validation_batches} for {self.share.num_groups} groups of "
+                "processes, expected a batch for each; raise it"
+            )
         data = _FixedSet(self.validation_meta, self.validation_seed, self.validation_batches, self.share)
         return DataLoader(data, batch_size=None, num_workers=0, generator=torch.Generator())
 

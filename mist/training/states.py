@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "ckpt_path= the last of them"
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         """Read a state."""
@@ -58,7 +61,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def check_writable(folder: Path) -> None:
     """OSError, before any work, where a run could not write its output."""
-    probe = folder / f".probe.{os.getpid()}"
+    probe = folder / f".probe.{uuid.uuid4().hex}"  # many processes may look at once
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0" * 4096)

@@ -1,7 +1,8 @@
 """Search for settings with Optuna: `python -m mist.training.sweep NAME --trials 20 KEY=log(1e-4,1e-2) ...`
 
 Every trial is a run of train.py with settings drawn from the spaces that are given, and scored by the CRPS of its last
-validation. The study lives in outputs/NAME/study.db: the same command goes on where it was, also after a kill.
+validation: one at its end, unless trainer.val_every says otherwise. The study lives in outputs/NAME/study.db: the same
+command goes on where it was, also after a kill.
 """
 
 from __future__ import annotations
@@ -17,9 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 __all__ = ["Space", "main", "run_trial", "search"]
 
 _SCORE = "val/crps"
+# One validation, at the end, and nothing after it, unless told otherwise: what is asked for stands behind these.
+_SHORT = (
+    "trainer.val_every=${trainer.max_steps}",
+    "trainer.progress_bar=false",
+    "optimization.calibration_datasets=0",
+    "evaluation_datasets=8",
+)
 _MOST_FAILURES = 3  # in a row
 _SPACE = re.compile(r"(?P<key>[^=]+)=(?P<kind>log|interval|int|choice)\((?P<ends>.*)\)")
 
@@ -73,14 +83,7 @@ def run_trial(folder: Path, overrides: Sequence[str]) -> float:
     none."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "sweep.log"
-    command = [
-        sys.executable,
-        "train.py",
-        *overrides,
-        f"output_dir={folder}",
-        "logger=csv",
-        "trainer.progress_bar=false",
-    ]
+    command = [sys.executable, "train.py", *_SHORT, *overrides, f"output_dir={folder}", "logger=csv"]
     with log.open("w", encoding="utf-8") as out:
         code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT).returncode
     files = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
@@ -112,10 +115,11 @@ def search(
     study = optuna.create_study(
         study_name=folder.name,
         storage=f"sqlite:///{folder / 'study.db'}",
-        sampler=optuna.samplers.TPESampler(seed=seed),
         direction="minimize",
         load_if_exists=True,
     )
+    state = np.random.SeedSequence([seed, len(study.trials)]).generate_state(1)  # not once more what was drawn before
+    study.sampler = optuna.samplers.TPESampler(seed=int(state[0]))
     _check_same(study, {"spaces": [str(space) for space in spaces], "overrides": list(overrides)})
     running, complete = optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.COMPLETE
     for left in study.get_trials(states=[running]):

@@ -61,6 +61,21 @@ def test_estimate_json_in_bits(table: Path, tiny_checkpoint: Path, capsys: pytes
     assert printed["units"] == "bits"
 
 
+def test_estimate_as_csv_with_a_picture(
+    table: Path, tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "estimate.png"
+    arguments = ["--x", "a,b", "--y", "c", "--format", "csv", "--plot", str(picture)]
+    assert main(["estimate", str(table), *arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
+    out, err = capsys.readouterr()
+    (row,) = csv.DictReader(out.splitlines())
+    result = mist.load(tiny_checkpoint, device="cpu").estimate(columns(table, "a", "b"), columns(table, "c"))
+    assert (row["x"], row["y"], row["n"], row["units"]) == ("a+b", "c", "60", "nats")
+    assert [float(row[name]) for name in ("mi", "low", "high")] == pytest.approx([result.mi, *result.interval(0.9)])
+    assert picture.read_bytes().startswith(b"\x89PNG") and f"wrote {picture}" in err
+
+
 def test_warnings_go_to_standard_error(table: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--x", "holes,group", "--y", "c", "--nan-policy", "omit"]
     assert main(["estimate", str(table), *arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
@@ -79,7 +94,7 @@ def test_warnings_go_to_standard_error(table: Path, tiny_checkpoint: Path, capsy
             ["--x", "stray", "--y", "c"],
             "column 'stray' holds 'oops' (record 5) among numbers: expected numbers or names",
         ),
-        (["--x", "holes", "--y", "c"], "nan_policy='omit'"),
+        (["--x", "holes", "--y", "c"], "pass --nan-policy omit to drop such points"),
         (["--x", "a", "--y", "c", "--level", "0.9999"], "expected a level inside the grid"),
         (["--x", "a", "--y", "c", "--checkpoint", "no-such"], "no checkpoint 'no-such': expected"),
         (["--x", "a", "--y", "c", "--delimiter", ";"], "--x 'a' names no column ['a']"),
@@ -229,6 +244,11 @@ def test_check_exits_with_1_where_one_fails(table: Path, tmp_path: Path, capsys:
     assert main(["check", str(table), "--x", names[0], "--y", names[2], "--units", "bits"]) == 1
     assert "FAIL independent points" in capsys.readouterr().out
     assert main(["check", str(table), "--x", names[0], "--y", "none"]) == 2
+    capsys.readouterr()
+    assert main(["check", str(table), "--x", names[0], "--y", names[2], "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    failed = [check["name"] for check in found["checks"] if not check["passed"]]
+    assert "independent points" in failed and not found["passed"] and found["estimate"]["n"] == 60
 
 
 def test_info(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,3 +292,51 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"mist-mi {mist.__version__}\n"
+
+
+def test_a_column_of_text_that_is_mostly_missing(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i % 7 + i / 100},{('red', 'blue')[i % 2] if i % 5 < 2 else ''}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,color", *rows]))
+    arguments = ["estimate", str(tmp_path / "t.csv"), "--x", "a", "--y", "color", "--nan-policy", "omit"]
+    assert main([*arguments, "--checkpoint", str(tiny_checkpoint)]) == 0
+    assert "points         24, dims 1 and 1" in capsys.readouterr().out
+
+
+def test_parquet_keeps_the_order_of_ordered_categories(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    polars = pytest.importorskip("polars")
+    random = np.random.default_rng(0)
+    values = random.normal(size=90)
+    grades = polars.Series(["low", "mid", "top"])[np.digitize(values, [-0.5, 0.5]).tolist()]
+    ordered = grades.cast(polars.Enum(["low", "mid", "top"]))
+    frame = polars.DataFrame({"a": values, "grade": ordered, "1": grades.cast(polars.Categorical)})
+    frame.write_parquet(tmp_path / "t.parquet")
+    arguments = ["--x", "a", "--y", "grade", "--json", "--checkpoint", str(tiny_checkpoint)]
+    assert main(["estimate", str(tmp_path / "t.parquet"), *arguments]) == 0
+    expected = mist.load(tiny_checkpoint).estimate(values, np.digitize(values, [-0.5, 0.5])).mi
+    assert json.loads(capsys.readouterr().out)["mi"] == pytest.approx(expected)
+    assert (
+        main(["pairwise", str(tmp_path / "t.parquet"), "--checkpoint", str(tiny_checkpoint), "--format", "json"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["warning_kinds"] and len(found["warning_kinds"]) == len(found["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pairwise", "--top", "-3"], "got --top -3, expected a positive number of rows"),
+        (["report", "-o", "no/such/folder/r.html"], "but there is no folder"),
+        (["estimate", "--x", "a", "--y", "c", "--plot", "a.txt"], "got --plot a.txt, expected a name that ends in"),
+        (["pairwise", "--nan-policy", "raise"], "pass --nan-policy omit to leave out points with any, or 'pairwise'"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(
+    table: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *options = arguments
+    assert main([command, str(table), *options, *(["--columns", "a,holes"] if command == "pairwise" else [])]) == 2
+    assert message in capsys.readouterr().err

@@ -255,3 +255,20 @@ def test_no_cuda_device(tiny_checkpoint: Path) -> None:
         mist.load(tiny_checkpoint, device="cuda")
     with pytest.raises(mist.InputError, match="expected 'auto', 'cpu' or 'cuda'"):
         mist.load(tiny_checkpoint, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda e: e.estimate_many([(np.arange(9),)]), "data set 0 is no pair: expected .x, y."),
+        (lambda e: e.estimate_many([np.arange(9)]), "data set 0 is no pair"),
+        (lambda e: e.estimate_many([], batch_size=1.5), "batch_size=1.5: expected a positive number"),
+        (lambda e: e.estimate(*gaussian(20)).interval("a"), "interval level 'a': expected a probability"),
+        (lambda e: e.independence_test(*gaussian(20), random_state=-1), "got random_state=-1, expected an integer"),
+        (lambda e: e.check(*gaussian(80), random_state="a"), "got random_state='a', expected an integer"),
+        (lambda e: e.mutual_information(torch.ones(9, dtype=torch.cfloat), torch.ones(9)), "dtype torch.complex64"),
+    ],
+)
+def test_odd_arguments_are_errors_of_the_library(tiny_estimator: Estimator, call: Any, message: str) -> None:
+    with pytest.raises(mist.InputError, match=message):
+        call(tiny_estimator)

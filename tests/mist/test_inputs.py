@@ -223,10 +223,10 @@ def test_near_collinear_columns_are_warned_about() -> None:
     near = np.hstack([first, first + 0.05 * random.normal(size=(300, 1))])
     (message,) = prepare(near, random.normal(size=300)).warnings
     assert message.startswith("columns of x are nearly collinear (condition number")
-    assert prepare(np.hstack([first, random.normal(size=(300, 5))]), first).warnings == ()
+    assert prepare(np.hstack([first, random.normal(size=(300, 5))]), random.normal(size=300)).warnings == ()
     assert prepare(random.normal(size=(40, 16)), random.normal(size=40)).warnings == ()  # only sampling noise
     many = random.normal(size=(3000, 1))
-    assert prepare(np.hstack([many, many + 0.05 * random.normal(size=(3000, 1))]), many).warnings == ()
+    assert prepare(np.hstack([many, many + 0.05 * random.normal(size=(3000, 1))]), -(many**2)).warnings == ()
 
 
 def test_categories_are_indicators_with_a_mark() -> None:
@@ -242,7 +242,7 @@ def test_two_levels_need_one_column() -> None:
     assert data.y.values.shape == (20, 1) and not data.has_categories
 
 
-@pytest.mark.parametrize("discrete", [[3], [-1], ["a"], [True]])
+@pytest.mark.parametrize("discrete", [[3], [-1], ["a"], [None]])
 def test_unknown_categories_are_refused(discrete: Any) -> None:
     with pytest.raises(errors.InputError, match="discrete_x names .*expected True, or indices from 0 to 2"):
         prepare(ROWS, COLUMN, discrete_x=discrete)
@@ -282,7 +282,7 @@ def test_rare_levels_are_pooled() -> None:
 def test_max_points_is_a_fixed_choice_of_points() -> None:
     x, y = np.arange(1000.0), -np.arange(1000.0)
     data = prepare(x, y, max_points=lambda *_: 100)
-    assert data.warnings == ("100 of 1000 points were used: the checkpoint was not trained on more",)
+    assert data.warnings[0] == "100 of 1000 points were used: the checkpoint was not trained on more"
     assert len(np.unique(data.x.values)) == 100
     np.testing.assert_array_equal(data.x.values, -data.y.values)
     np.testing.assert_array_equal(data.x.values, prepare(x, y, max_points=lambda *_: 100).x.values)
@@ -312,3 +312,73 @@ def test_the_points_chosen_do_not_depend_on_their_order() -> None:
     order = generator.permutation(300)
     first, second = prepare(x, y, max_points=lambda *_: 100), prepare(x[order], y[order], max_points=lambda *_: 100)
     np.testing.assert_array_equal(np.sort(first.y.values[:, 0]), np.sort(second.y.values[:, 0]))
+
+
+@pytest.mark.parametrize("mask", [np.array([False, True]), [False, True], pd.Series([False, True])])
+def test_a_mask_of_categories(mask: Any) -> None:
+    x = np.column_stack([np.arange(12.0), np.arange(12) % 3])
+    found, named = (prepare(x, np.arange(12.0), discrete_x=chosen) for chosen in (mask, [1]))
+    assert found.x.groups == named.x.groups == (0, 1, 1, 1) and np.array_equal(found.x.values, named.x.values)
+    with pytest.raises(errors.InputError, match="discrete_x is a mask of 3: expected one of 2 columns"):
+        prepare(x, np.arange(12.0), discrete_x=[True, False, True])
+
+
+@pytest.mark.parametrize("choice", [np.int64(1), 1.5, [2], ["b"]])
+def test_chosen_categories_that_are_numbers_of_numpy_or_no_columns(choice: Any) -> None:
+    x = np.column_stack([np.arange(12.0), np.arange(12) % 3])
+    if isinstance(choice, np.int64):
+        assert any(prepare(x, np.arange(12.0), discrete_x=choice).x.groups)
+        return
+    with pytest.raises(errors.InputError, match="discrete_x names .*: expected True, or indices from 0 to 1"):
+        prepare(x, np.arange(12.0), discrete_x=choice)
+
+
+def test_one_text_among_the_numbers_of_a_list() -> None:
+    numbers = [*map(float, range(11)), "n/a"]
+    with pytest.raises(errors.NonNumericError, match="x column 0 holds 'n/a' .row 11.: expected numbers"):
+        prepare(numbers, range(12))
+    rows = [[float(i), "abc"[i % 3]] for i in range(12)]
+    assert prepare(rows, range(12)).x.groups == (0, 1, 1, 1)
+
+
+def test_lists_of_tensors() -> None:
+    x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    expected = prepare(x, range(12)).x.values
+    assert np.array_equal(prepare(list(x), range(12)).x.values, expected)
+    rounded = x.detach().bfloat16()
+    assert np.array_equal(prepare(list(rounded), range(12)).x.values, prepare(rounded, range(12)).x.values)
+    with pytest.raises(errors.ShapeError, match="layout torch.sparse_coo: expected a dense one; pass x.to_dense"):
+        prepare(x.detach().to_sparse(), range(12))
+
+
+def test_what_is_no_array_yet_says_the_way_out() -> None:
+    polars, sparse = pytest.importorskip("polars"), pytest.importorskip("scipy.sparse")
+    for data, way_out in (
+        (polars.DataFrame({"a": range(12)}).lazy(), r"pass x.collect\(\)"),
+        (sparse.csr_array(np.eye(12)), r"pass x.toarray\(\)"),
+        ((i for i in range(12)), r"such as list\(x\)"),
+    ):
+        with pytest.raises(errors.ShapeError, match=way_out):
+            prepare(data, range(12))
+    with pytest.raises(errors.NonNumericError, match="column 'a' holds Struct.*: expected numbers or names; unnest it"):
+        prepare(polars.DataFrame({"a": [{"b": i} for i in range(12)]}), range(12))
+
+
+def test_labels_that_cannot_be_told_apart() -> None:
+    lists = np.empty(12, dtype=object)
+    lists[:] = [[i % 2] for i in range(12)]
+    with pytest.raises(errors.NonNumericError, match=r"got a label \[0\], expected labels that can be told apart"):
+        prepare(lists, range(12), discrete_x=True)
+
+
+def test_masked_text() -> None:
+    names = np.ma.array(list("abc" * 4), mask=[i == 3 for i in range(12)])
+    assert prepare(names, range(12), nan_policy="omit").num_points == 11
+
+
+def test_columns_of_a_dict_whose_rows_are_labelled_differently() -> None:
+    first, second = pd.Series(range(12), dtype=float), pd.Series(range(12), index=range(12, 0, -1), dtype=float)
+    with pytest.raises(errors.InputError, match="x column 'a' and x column 'b' label their rows differently"):
+        prepare({"a": first, "b": second}, np.arange(12.0))
+    with pytest.raises(errors.InputError, match="x column 'b' and y label their rows differently"):
+        prepare({"b": second}, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,6 +213,18 @@ def trained_estimator(tmp_path_factory: pytest.TempPathFactory, trained_network:
         extra={"trained_on_categories": True},
     )
     return Estimator(load_checkpoint(folder), device="cpu")
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_a_discrete_side_holds_no_more_than_its_levels(trained_network: MISTNetwork, levels: int) -> None:
+    if not trained_network.config.features.ties:
+        pytest.skip("it does not look for ties")
+    x = (torch.arange(200) * 37 % levels).double().view(1, -1, 1)
+    spread = torch.rand(1, 200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for y in (x, torch.cat([x, -x], dim=-1), x + 0.9 * spread):
+        for quantiles in (trained_network(x, y), trained_network(y, x)):
+            assert float(quantiles.max()) <= math.log(levels) + 1e-5
+    assert float(trained_network(x + spread, x + spread).max()) > 2 * math.log(levels)
 
 
 @pytest.mark.filterwarnings("ignore::mist.MISTWarning")

@@ -52,6 +52,8 @@ class TestPairwise:
             values, {"first": ["a", "b"], "second": ["d"], "third": ["a", "c"]}, units="bits"
         )
         assert found.names == ("first", "second", "third")
+        indexed = tiny_estimator.pairwise(values, {"first": values.columns[:2], "third": values.columns[[0, 2]]})
+        assert indexed.names == ("first", "third")
         single = tiny_estimator.estimate(values[["a", "b"]], values[["a", "c"]], units="bits")
         assert found.mi[0, 2] == pytest.approx(single.mi, abs=1e-4)
 

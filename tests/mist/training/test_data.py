@@ -93,6 +93,11 @@ def test_workers_of_groups_of_ranks_interleave(num_workers: int) -> None:
     assert_equal(training(module(rank=1, world_size=3, num_workers=num_workers), 4), alone)
 
 
+def test_too_few_validation_batches_for_the_groups_of_ranks() -> None:
+    with pytest.raises(ValueError, match="got validation.num_batches=3 for 4 groups of processes"):
+        module(world_size=4, ranks_per_batch=1).val_dataloader()
+
+
 def test_unusable_ranks_per_batch() -> None:
     with pytest.raises(ValueError, match="got ranks_per_batch=3, expected 1, 2, 4 or 8"):
         module(ranks_per_batch=3)

@@ -38,6 +38,12 @@ def test_a_full_disk_loses_nothing(failing: str, tmp_path: Path, monkeypatch: py
     assert files.load_checkpoint(path) == {"step": 1} and os.listdir(tmp_path) == ["last.ckpt"]
 
 
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(OSError, match="cannot write the training state .*last.ckpt"):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "state" / "last.ckpt")
+
+
 def test_a_torn_state_is_never_loaded(tmp_path: Path) -> None:
     files, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     files.save_checkpoint({"weights": torch.arange(1000)}, path)

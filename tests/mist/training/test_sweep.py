@@ -47,6 +47,12 @@ def test_it_finds_the_best_and_goes_on_where_it_was(tmp_path: Path) -> None:
         search(tmp_path / "study", 41, SPACES[:2], ["experiment=smoke"], run=score)
 
 
+def test_a_study_that_goes_on_draws_anew(tmp_path: Path) -> None:
+    search(tmp_path / "study", 3, SPACES, ["experiment=smoke"], run=score)
+    study = search(tmp_path / "study", 6, SPACES, ["experiment=smoke"], run=score)
+    assert len({trial.params["rate"] for trial in study.trials}) == 6
+
+
 def test_a_killed_trial_is_made_again(tmp_path: Path) -> None:
     def killed(folder: Path, overrides: Sequence[str]) -> float:
         raise KeyboardInterrupt  # what is left behind by a kill: a trial that runs for ever
@@ -101,8 +107,7 @@ def test_runs_of_train_py(
         (tmp_path / name).symlink_to(repository / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(repository))
-    short = ["experiment=smoke", "trainer.max_steps=2", "trainer.val_every=1", "trainer.processes=1"]
-    short += ["optimization.calibration_datasets=0", "validation.num_batches=1", "evaluation_datasets=8"]
+    short = ["experiment=smoke", "trainer.max_steps=2", "trainer.processes=1", "validation.num_batches=1"]
     assert main(["short", "--trials", "2", *short, "optimization.learning_rate=log(1e-4, 1e-2)"]) == 0
     printed = capsys.readouterr().out
     assert "best of 2: trial" in printed and "optimization.learning_rate=" in printed.splitlines()[-1]

@@ -11,7 +11,7 @@ def main() -> tuple[float, float]:
     data = load_iris()
     length, width = data.data[:, 2], data.data[:, 3]
     species = data.target_names[data.target]
-    estimator = mist.load("broad")
+    estimator = mist.load("default")
     plain = estimator.estimate(length, width)
     given = estimator.estimate(length, width, given=species)
     print(f"petal length and width                    {plain}")

@@ -49,7 +49,7 @@ def untrained_categories(checkpoint: Checkpoint) -> Notice:
     """What to tell of categories of more than two levels where the training held none."""
     return Notice(
         f"checkpoint {checkpoint.label} was not trained on unordered categories: with three levels or more its numbers "
-        "may be nonsense; load one that was, or code the levels as ordered numbers",
+        "may be nonsense; load one that was, such as 'default', or code the levels as ordered numbers",
         "categories",
     )
 

@@ -61,11 +61,11 @@ def mutual_info_classif(
     copy: bool = True,
     random_state: Any = None,
     n_jobs: int | None = None,
-    checkpoint: str = "broad",
+    checkpoint: str = "default",
 ) -> NDArray[np.float64]:
     """MI of each column of X (n, d) with class labels y (n,), nats, (d,).
 
-    Arguments as in `mutual_info_regression`; the checkpoint is one that was trained on unordered classes.
+    Arguments as in `mutual_info_regression`.
     """
     values, target = check_X_y(X, y, ensure_min_samples=MIN_POINTS)
     check_classification_targets(target)

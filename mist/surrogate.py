@@ -29,6 +29,7 @@ __all__ = ["MOST_POINTS", "Surrogate", "surrogate_mutual_information"]
 
 MOST_POINTS = 5_000  # every point is compared with every other
 _KNOTS = 33
+_BANDWIDTH = 0.4  # of the smooth ranks, over the cube root of n, in scores
 
 
 def surrogate_mutual_information(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class Surrogate:
 
 def _smooth(z: Tensor) -> Tensor:
     """Scores of smooth ranks, (N,) -> (N,)."""
-    bandwidth = 0.5 * len(z) ** (-1 / 3)
+    bandwidth = _BANDWIDTH * len(z) ** (-1 / 3)
     ranks = torch.special.ndtr((z.unsqueeze(1) - z.unsqueeze(0)) / bandwidth).sum(1)  # ½ for the point itself
     smooth = torch.special.ndtri(ranks / len(z))
     smooth = smooth - smooth.mean()

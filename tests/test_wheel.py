@@ -49,7 +49,7 @@ def test_wheel_holds_the_packages_and_the_checkpoint_and_no_more(wheel: Path) ->
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"mist", "data_gen"}
     for file in ("model.safetensors", "config.json", "CARD.md"):
-        assert {f"mist/_checkpoints/{name}/{file}" for name in ("default", "broad")} <= set(names)
+        assert {f"mist/_checkpoints/{name}/{file}" for name in ("default", "elliptical")} <= set(names)
     assert "mist/py.typed" in names and any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -59,7 +59,7 @@ def sides(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["default", "broad"])
+@pytest.mark.parametrize("name", ["default", "elliptical"])
 @given(data=sides(), categories=st.booleans())
 @SETTINGS
 def test_any_numbers(name: str, data: tuple[np.ndarray, np.ndarray], categories: bool) -> None:
@@ -79,7 +79,7 @@ def test_any_numbers(name: str, data: tuple[np.ndarray, np.ndarray], categories:
 )
 @SETTINGS
 def test_any_list(values: list[Any], options: dict[str, Any]) -> None:
-    _hold(_loaded("broad"), values, list(range(len(values))), **options)
+    _hold(_loaded("default"), values, list(range(len(values))), **options)
 
 
 _estimators: dict[str, Estimator] = {}

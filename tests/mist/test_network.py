@@ -46,11 +46,11 @@ def train_briefly(num_steps: int = 30) -> MISTNetwork:
     return network.eval().requires_grad_(False)
 
 
-@pytest.fixture(scope="session", params=["default", "broad"])
+@pytest.fixture(scope="session", params=["default", "elliptical"])
 def trained_network(request: pytest.FixtureRequest, default_checkpoint: Path) -> MISTNetwork:
     """Those of the checkpoints that ship, the one without a calibration and the other with one."""
     network = load_checkpoint(default_checkpoint.parent / request.param).network
-    assert (network.calibration is not None) == (request.param == "broad")
+    assert (network.calibration is not None) == (request.param == "default")
     return network
 
 

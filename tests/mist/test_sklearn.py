@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mist.sklearn import MutualInformationSelector, mutual_info_classif, mutual_info_regression
 
-KNOWS_CLASSES = "broad"  # trained on unordered categories
+KNOWS_CLASSES = "default"  # trained on unordered categories
 
 
 def regression(num_points: int = 300) -> tuple[np.ndarray, np.ndarray]:

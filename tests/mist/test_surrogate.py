@@ -22,7 +22,7 @@ def pair(num_points: int, dim: int, seed: int = 0, power: int = 1) -> tuple[Tens
     return x, x**power + noise
 
 
-@pytest.mark.parametrize("name", ["default", "broad"])
+@pytest.mark.parametrize("name", ["default", "elliptical"])
 @pytest.mark.parametrize(("num_points", "dim", "power"), [(60, 1, 1), (200, 3, 1), (200, 2, 3), (120, 1, 2)])
 def test_gradient_is_that_of_the_function_with_its_constants(name: str, num_points: int, dim: int, power: int) -> None:
     x, y = pair(num_points, dim, power=power)
@@ -36,7 +36,7 @@ def test_gradient_is_that_of_the_function_with_its_constants(name: str, num_poin
         moves = gradients if steep else [torch.randn(x.shape, generator=generator, dtype=torch.float64) for _ in sides]
         norm = torch.stack([move.norm() for move in moves]).norm()
         moves = [move / norm for move in moves]
-        step = 1e-3
+        step = 2e-4
         ends = [float(function(x + sign * step * moves[0], y + sign * step * moves[1])) for sign in (1, -1)]
         slope = float(sum((gradient * move).sum() for gradient, move in zip(gradients, moves)))
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=0.03, abs=2e-3)
@@ -55,7 +55,7 @@ def test_is_near_the_estimate() -> None:
     assert len(differences) == 36 and np.quantile(differences, 0.9) < 0.01 and max(differences) < 0.03
 
 
-@pytest.mark.parametrize("name", ["default", "broad"])
+@pytest.mark.parametrize("name", ["default", "elliptical"])
 def test_ascent_of_a_parameter_goes_where_the_estimate_rises(name: str) -> None:
     """Cosine with coarse differences of the plain estimate, over the weights of a projection."""
     estimator = load(name)
@@ -73,7 +73,7 @@ def test_ascent_of_a_parameter_goes_where_the_estimate_rises(name: str) -> None:
         assert float(cosine) > 0.9, seed
 
 
-@pytest.mark.parametrize("name", ["default", "broad"])
+@pytest.mark.parametrize("name", ["default", "elliptical"])
 @pytest.mark.parametrize("num_points", [4, 7, 100])
 @pytest.mark.parametrize("kind", ["same", "copied", "constant", "tied", "independent"])
 def test_gradients_are_finite(name: str, num_points: int, kind: str) -> None:

@@ -35,8 +35,8 @@ def main() -> int:
             f"{table:<9} {title:<40} {result.mi:>7.3f} {f'{low:.3f} to {high:.3f}':>17} "
             f"{result.units:>5} {result.n:>4} {dims:>6}  {' '.join(marks)}".rstrip()
         )
-    for number, message in enumerate(notes, start=1):
-        print(textwrap.fill(f"[{number}] {message}", width=100, subsequent_indent="    "))
+    for number, note in enumerate(notes, start=1):
+        print(textwrap.fill(f"[{number}] {note}", width=100, subsequent_indent="    "))
     checkpoint = estimator.checkpoint
     kind = "preliminary: trained for a short time" if checkpoint.preliminary else "released"
     print(f"\nAnswered by checkpoint {checkpoint.name}, weights sha256 {checkpoint.sha256[:8]} ({kind}).")

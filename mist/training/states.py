@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +51,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return dict(super().load_checkpoint(path, *args, **options))
         except FileNotFoundError:
             raise
-        except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
+        except Exception as error:  # whatever torch calls a file that it cannot read
             raise ValueError(
                 f"cannot read {path} ({error}): expected a training state as a run writes it; it is damaged or no "
                 f"such file, take another one from {Path(path).parent}"

@@ -47,7 +47,7 @@ def test_dependence_is_seen() -> None:
     generator = np.random.default_rng(3)
     x = generator.normal(size=200)
     found = mist.load("default").independence_test(x, 0.5 * x + generator.normal(size=200), num_permutations=99)
-    assert found.p_value == 0.01 and found.mi > found.null.max()
+    assert found.p_value == 0.01 and found.mi > np.quantile(found.null, 0.95)
 
 
 def test_a_constant_is_independent_of_everything(tiny_estimator: Estimator) -> None:

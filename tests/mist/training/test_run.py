@@ -197,6 +197,15 @@ def test_two_processes_equal_one(repository: Path, tmp_path: Path, reference: Pa
     assert load_checkpoint(tmp_path / "two" / "checkpoint").config["lineage"]["num_datasets"] == 32
 
 
+def test_torchrun_equals_one_process(repository: Path, tmp_path: Path, reference: Path) -> None:
+    """Two processes that torchrun starts, as it does on every node."""
+    command, options = _command(repository, tmp_path / "run", [*SHORT, "trainer.processes=2"], {})
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launcher, *command[1:]], **options, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert_same_weights(tmp_path / "run", reference, 1e-3)
+
+
 def test_two_processes_with_a_batch_each_equal_one_that_accumulates(repository: Path, tmp_path: Path) -> None:
     """As more than eight do, on any number of nodes."""
     run(repository, tmp_path / "two", *SHORT, "trainer.processes=2", "trainer.ranks_per_batch=1")

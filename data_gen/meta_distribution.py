@@ -284,7 +284,7 @@ class MetaDistribution:
         kinds = {name.partition("-")[0] for name in members}
         tied = not kinds.isdisjoint(TIED_KINDS)  # levels stay the levels they are
         mixed_x, mixed_y = (
-            draw < self.mixed_probability * (1.0 if kinds <= ELLIPTICAL_KINDS else self.share_bent(dim))
+            draw < self.mixed_probability * self.share_mixed(dim, kinds)
             for draw, dim in zip(mixed, (dim_x, dim_y), strict=True)
         )
         return BatchShape(
@@ -311,6 +311,10 @@ class MetaDistribution:
     def share_bent(self, dim: int) -> float:
         """What the probability that a side of `dim` coordinates is bent is multiplied by."""
         return min(1.0, self.visible_dims / dim) if self.visible_dims > 0 else 1.0
+
+    def share_mixed(self, dim: int, kinds: set[str]) -> float:
+        """The same for a linear mixing, which hides nothing where all that it mixes is elliptical."""
+        return 1.0 if kinds <= ELLIPTICAL_KINDS else self.share_bent(dim)
 
     def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> str | None:
         """The recipe of one side, if any; `embed` allows those that add coordinates, where there are enough."""
@@ -390,8 +394,8 @@ def _draw_block(
     warps = []
     for dim in (dim_x, dim_y):
         mixing = LinearMixing.draw(dim, meta.max_condition_number, random).matrix
-        bent = 1.0 if family.partition("-")[0] in ELLIPTICAL_KINDS else meta.share_bent(dim)
-        mixed = random.bernoulli(meta.block_mixed_probability * bent, 1, 1)
+        share = meta.share_mixed(dim, {family.partition("-")[0]})
+        mixed = random.bernoulli(meta.block_mixed_probability * share, 1, 1)
         warps.append(LinearMixing(torch.where(mixed, mixing, torch.eye(dim, dtype=mixing.dtype))))
     return Warped(joint, *warps)
 

@@ -20,7 +20,7 @@ import mist
 from mist.categories import is_missing
 from mist.checkpoint import available_checkpoints
 from mist.cli_options import BENCHMARK_EXAMPLE, build_parser
-from mist.errors import InputError, MISTError, MISTWarning
+from mist.errors import InputError, MISTError, MISTWarning, plain_notices
 from mist.html_report import html_report
 from mist.screening import PairwiseMI, RelevanceMI
 from mist.table_files import read_columns
@@ -41,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _check_picture(options.plot)
         if getattr(options, "output", None) is not None:
             _check_folder("--output", options.output)
-        if (getattr(options, "top", None) or 1) < 1:
-            raise InputError(f"got --top {options.top}, expected a positive number of rows")
+        top = getattr(options, "top", None)
+        if top is not None and top < 1:
+            raise InputError(f"got --top {top}, expected a positive number of rows")
         return int(options.run(options))
     except (MISTError, OSError) as error:
         print(f"mist-mi: error: {_as_options(str(error))}", file=sys.stderr)
@@ -87,8 +88,7 @@ def _all_pairs(options: argparse.Namespace) -> tuple[PairwiseMI, dict[str, Any]]
     """All pairs of the columns asked for, and the columns."""
     table = read_columns(options.file, options.delimiter)
     names = _chosen(options.columns, table, "--columns") if options.columns else list(table)
-    categories = _categories(options, table)
-    columns = {name: _category(table[name]) if name in categories else table[name] for name in names}
+    columns = _columns(options, table, names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MISTWarning)  # printed by the caller
         found = mist.load(options.checkpoint, device=options.device).pairwise(
@@ -105,8 +105,7 @@ def _relevance(options: argparse.Namespace) -> int:
     table = read_columns(options.file, options.delimiter)
     targets = _chosen(options.y, table, "--y")
     names = _chosen(options.columns, table, "--columns") if options.columns else [n for n in table if n not in targets]
-    categories = _categories(options, table)
-    columns = {name: _category(table[name]) if name in categories else table[name] for name in (*names, *targets)}
+    columns = _columns(options, table, [*names, *targets])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MISTWarning)
         found = mist.load(options.checkpoint, device=options.device).relevance(
@@ -120,8 +119,10 @@ def _relevance(options: argparse.Namespace) -> int:
     return _print_screened(found, options)
 
 
-def _categories(options: argparse.Namespace, table: Mapping[str, object]) -> list[str]:
-    return _chosen(options.category, table, "--category") if options.category else []
+def _columns(options: argparse.Namespace, table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The columns of these names, those declared with --category as names of their levels."""
+    categories = _chosen(options.category, table, "--category") if options.category else []
+    return {name: _category(table[name]) if name in categories else table[name] for name in names}
 
 
 def _category(values: Any) -> NDArray[np.object_]:
@@ -137,7 +138,7 @@ def _print_screened(found: PairwiseMI | RelevanceMI, options: argparse.Namespace
     style = options.format or ("table" if sys.stdout.isatty() else "csv")
     if style == "json":
         about = {"units": found.units, "level": found.level, "checkpoint": found.checkpoint}
-        print(json.dumps({**about, **_warnings(found), "pairs": records}))
+        print(json.dumps({**about, **plain_notices(found.warnings), "pairs": records}))
     elif style == "csv":
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows), lineterminator="\n")
         writer.writeheader()
@@ -160,13 +161,6 @@ def _draw(found: Any, options: argparse.Namespace) -> None:
         print(f"mist-mi: wrote {options.plot}", file=sys.stderr)
 
 
-def _warnings(found: PairwiseMI | RelevanceMI) -> dict[str, list[str]]:
-    return {
-        "warnings": [str(notice) for notice in found.warnings],
-        "warning_kinds": [notice.kind for notice in found.warnings],
-    }
-
-
 def _tell(notices: Iterable[str]) -> None:
     for notice in notices:
         print(f"mist-mi: warning: {notice}", file=sys.stderr)
@@ -186,8 +180,7 @@ def _sides(options: argparse.Namespace) -> tuple[list[str], list[str], dict[str,
     """Names of the columns of X and Y, and the arguments of an estimate of them."""
     table = read_columns(options.file, options.delimiter)
     names_x, names_y = _chosen(options.x, table, "--x"), _chosen(options.y, table, "--y")
-    categories = _categories(options, table)
-    columns = {name: _category(table[name]) if name in categories else table[name] for name in (*names_x, *names_y)}
+    columns = _columns(options, table, [*names_x, *names_y])
     arguments = {
         "x": {name: columns[name] for name in names_x},
         "y": {name: columns[name] for name in names_y},

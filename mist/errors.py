@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ShapeError",
     "TooFewPointsError",
     "TrainedRangeError",
+    "plain_notices",
 ]
 
 
@@ -52,6 +54,15 @@ class Notice(str):
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return str(self), self.kind
+
+
+def plain_notices(notices: Iterable[Notice]) -> dict[str, list[str]]:
+    """Messages and kinds, fit for JSON."""
+    notices = tuple(notices)
+    return {
+        "warnings": [str(notice) for notice in notices],
+        "warning_kinds": [notice.kind for notice in notices],
+    }
 
 
 class MISTWarning(UserWarning):

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mist.errors import InputError, Notice
+from mist.errors import InputError, Notice, plain_notices
 from mist.quantiles import interpolate_quantiles
 
 __all__ = ["InformationEstimate", "MIEstimate", "Units", "check_units", "linfoot_correlation", "nats_in"]
@@ -110,8 +110,7 @@ class MIEstimate(Predicted):
             "dim_y": self.dim_y,
             "levels": list(self.levels),
             "quantiles": list(self.quantiles),
-            "warnings": [str(notice) for notice in self.warnings],
-            "warning_kinds": [notice.kind for notice in self.warnings],
+            **plain_notices(self.warnings),
             "checkpoint": self.checkpoint,
             "novelty": self.novelty,
             "dim_given": self.dim_given,
@@ -178,10 +177,8 @@ class InformationEstimate(Predicted):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""
         lists = {name: list(getattr(self, name)) for name in ("levels", "quantiles", "names")}
-        lists["warnings"] = [str(notice) for notice in self.warnings]
-        lists["warning_kinds"] = [notice.kind for notice in self.warnings]
         plain = {name: getattr(self, name) for name in ("quantity", "value", "median", "units", "n", "checkpoint")}
-        return {**plain, **lists}
+        return {**plain, **lists, **plain_notices(self.warnings)}
 
     def __repr__(self) -> str:
         level = min(0.9, self.levels[-1] - self.levels[0])

@@ -329,6 +329,7 @@ def test_parquet_keeps_the_order_of_ordered_categories(
     ("arguments", "message"),
     [
         (["pairwise", "--top", "-3"], "got --top -3, expected a positive number of rows"),
+        (["pairwise", "--top", "0"], "got --top 0, expected a positive number of rows"),
         (["report", "-o", "no/such/folder/r.html"], "but there is no folder"),
         (["estimate", "--x", "a", "--y", "c", "--plot", "a.txt"], "got --plot a.txt, expected a name that ends in"),
         (["pairwise", "--nan-policy", "raise"], "pass --nan-policy omit to leave out points with any, or 'pairwise'"),
@@ -340,3 +341,11 @@ def test_mistakes_are_told_before_the_work(
     command, *options = arguments
     assert main([command, str(table), *options, *(["--columns", "a,holes"] if command == "pairwise" else [])]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_picture_without_matplotlib_is_refused_before_the_work(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mist.cli.importlib.util.find_spec", lambda name: None)
+    assert main(["estimate", str(table), "--x", "a", "--y", "c", "--plot", str(tmp_path / "a.png")]) == 2
+    assert "--plot needs matplotlib, which is not installed: pip install 'mist-mi[plot]'" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,6 +98,13 @@ def test_what_cannot_be_used(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2 and message in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["study", "a=log(1, 2)"]) == 2 and "pip install 'mist-mi[sweep]'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -39,9 +39,8 @@ class Side:
     values: NDArray[np.float64]  # (n, columns)
     groups: tuple[int, ...]  # per column: 0, or the mark that the indicators of one category share
     dim: int  # columns as the user gave them
-    orders: frozenset[int] = (
-        frozenset()
-    )  # of its continuous columns: equal for rising and falling functions of one another
+    # Of its continuous columns: equal for rising and falling functions of one another.
+    orders: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from data_gen.side_warps import MOST_AUTOREGRESSIVE_DIMS
 
-__all__ = ["FLOW_KINDS", "POOL_SIZE", "RandomFlow", "random_flow"]
+__all__ = ["FLOW_KINDS", "POOL_SIZE", "RandomFlow", "density_layers", "random_flow"]
 
 FLOW_KINDS = ("coupling_spline", "autoregressive_spline", "real_nvp")
 POOL_SIZE = 1024  # of every kind and dim
 _HIDDEN, _BINS, _TAIL_BOUND = 32, 6, 3.0
 _LAYERS = {"coupling_spline": 2, "autoregressive_spline": 1, "real_nvp": 3}
 _PROBE, _MOST_TRIES = 256, 20
+_LARGEST_LOG_SCALE = 1.0  # of a fitted coupling, and its largest shift: held-out points blow up past it
 _TOLERANCE, _SINGLE_TOLERANCE = 1e-3, 0.1  # of the distance to the nearest neighbour, in float64 and of float32 points
 
 
@@ -158,3 +159,19 @@ def random_flow(kind: str, dim: int, index: int) -> RandomFlow:
         if _is_exact(flow, torch.randn(_PROBE, dim, generator=generator, dtype=torch.float64)):
             return flow
     raise ValueError(f"got no exactly invertible {kind} flow in {dim} dims after {_MOST_TRIES} draws")
+
+
+def density_layers(dim: int, num_layers: int, hidden: int, generator: torch.Generator) -> nn.ModuleList:
+    """Affine couplings (Dinh et al. 2017) that begin as the identity, to be fitted to data of D >= 2 dims.
+
+    `forward` takes the base density's points to data, `inverse` data to the base density, one pass either way.
+    """
+    given = (dim + 1) // 2
+    layers = []
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global state
+        torch.default_generator.manual_seed(int(torch.randint(1 << 31, (), generator=generator)))
+        for _ in range(num_layers):
+            sizes = [given, hidden, hidden, 2 * (dim - given)]
+            net = nf.nets.MLP(sizes, init_zeros=True, output_fn="tanh", output_scale=_LARGEST_LOG_SCALE)
+            layers.append(nf.flows.AffineCouplingBlock(net, scale_map="exp"))
+    return nn.ModuleList(layers)

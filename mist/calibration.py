@@ -16,10 +16,22 @@ from torch import Tensor
 
 from mist.quantiles import OFFSET
 
-__all__ = ["NUM_QUANTITIES", "NUM_TERMS", "Calibration", "context", "context_terms", "interpolate", "invert"]
+__all__ = [
+    "NUM_QUANTITIES",
+    "NUM_TERMS",
+    "AnyCalibration",
+    "Calibration",
+    "LocalCalibration",
+    "calibration_from_dict",
+    "context",
+    "context_terms",
+    "interpolate",
+    "invert",
+]
 
 NUM_QUANTITIES = 4
 NUM_TERMS = 1 + NUM_QUANTITIES * (NUM_QUANTITIES + 3) // 2
+_REACH = 0.3  # of a local calibration, in logarithms of n and dims
 _MOST = 1.5  # of the logarithm of a spread and of a shift, in normal scores
 
 
@@ -104,6 +116,11 @@ class Calibration:
         """Plain numbers in tuples, fit for JSON."""
         return dataclasses.asdict(self)
 
+    @property
+    def num_levels(self) -> int:
+        """Q, of the grid that it was fitted on."""
+        return len(self.warp)
+
     def coefficients(self) -> Tensor:
         """Of the shift and of the logarithms of both spreads, (3, F) float64."""
         return torch.tensor([self.shift, self.log_spread_low, self.log_spread_high], dtype=torch.float64)
@@ -144,3 +161,83 @@ class Calibration:
         median = interpolate(z, values, torch.zeros_like(values[:, :1])).squeeze(-1)
         wanted = self.position(z, context(median, num_points, dim_x, dim_y)).clamp(z[0], z[-1])
         return interpolate(z, values, wanted).to(compressed.dtype)
+
+
+@dataclass(frozen=True)
+class LocalCalibration:
+    """A calibration for data sets of certain shapes, after one for all; what remains of the one for all is exact far
+    from these shapes.
+
+    The map `near` counts in full where dims are `dims` (or swapped) and n lies within `num_points`; a weight falls
+    smoothly from 1 to 0 as the logarithms of n and dims leave them. A weighted mean of increasing maps increases, so
+    that quantiles never cross.
+    """
+
+    everywhere: AnyCalibration | None
+    near: Calibration
+    num_points: tuple[int, int]
+    dims: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.everywhere is not None and self.everywhere.num_levels != self.near.num_levels:
+            raise ValueError(
+                f"got calibrations of {self.everywhere.num_levels} and {self.near.num_levels} levels, expected as many"
+            )
+        for name in ("num_points", "dims"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or min(pair) < 1:
+                raise ValueError(f"got {name}={pair}, expected two positive numbers")
+
+    @property
+    def num_levels(self) -> int:
+        """Q, of the grid that both were fitted on."""
+        return self.near.num_levels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers in tuples, fit for JSON."""
+        everywhere = {} if self.everywhere is None else self.everywhere.to_dict()
+        return {
+            "everywhere": everywhere,
+            "near": self.near.to_dict(),
+            "num_points": self.num_points,
+            "dims": self.dims,
+        }
+
+    def weight(self, num_points: Tensor | int, dim_x: Tensor | int, dim_y: Tensor | int) -> Tensor:
+        """How much the map `near` counts, in [0, 1]; counts are numbers or (B,)."""
+        log_n, log_x, log_y = (torch.as_tensor(count).double().log() for count in (num_points, dim_x, dim_y))
+        low, high = (math.log(count) for count in self.num_points)
+        own_x, own_y = (math.log(count) for count in self.dims)
+        beyond = (low - log_n).clamp(min=0) + (log_n - high).clamp(min=0)
+        total = log_x + log_y - own_x - own_y
+        difference = (log_x - log_y).abs() - abs(own_x - own_y)
+        return torch.exp(-(beyond.square() + total.square() + difference.square()) / (2 * _REACH**2))
+
+    def apply(
+        self,
+        compressed: Tensor,
+        levels: Tensor,
+        num_points: Tensor | int,
+        dim_x: Tensor | int,
+        dim_y: Tensor | int,
+    ) -> Tensor:
+        """As `Calibration.apply`."""
+        counts = num_points, dim_x, dim_y
+        if self.everywhere is not None:
+            compressed = self.everywhere.apply(compressed, levels, *counts)
+        weight = self.weight(*counts).to(compressed).view(-1, 1)
+        return compressed + weight * (self.near.apply(compressed, levels, *counts) - compressed)
+
+
+AnyCalibration = Calibration | LocalCalibration
+
+
+def calibration_from_dict(values: Mapping[str, Any]) -> AnyCalibration:
+    """From plain lists, as `to_dict` of either kind makes them; ValueError for other keys or lengths."""
+    if "near" not in values:
+        return Calibration.from_dict(values)
+    if set(values) != {"everywhere", "near", "num_points", "dims"}:
+        raise ValueError(f"got calibration keys {sorted(values)}, expected everywhere, near, num_points and dims")
+    everywhere = calibration_from_dict(values["everywhere"]) if values["everywhere"] else None
+    (low, high), (dim_x, dim_y) = values["num_points"], values["dims"]
+    return LocalCalibration(everywhere, Calibration.from_dict(values["near"]), (low, high), (dim_x, dim_y))

@@ -17,11 +17,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mist.calibration import Calibration
+from mist.calibration import AnyCalibration, calibration_from_dict
 from mist.errors import CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
 from mist.network import MISTNetwork, NetworkConfig
 from mist.novelty import Novelty
 from mist.panel import CANDIDATES
+from mist.reduction import Reduction
 from mist.version import __version__
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = (
-    4  # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: candidates of expansions
+    5  # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: of expansions; 5: fine-tuned ones
 )
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
 
@@ -68,6 +69,22 @@ class Checkpoint:
     network: MISTNetwork
     config: dict[str, Any]
     path: Path
+    card: str = ""  # the text of CARD.md
+    reduction: Reduction | None = None  # of wide sides
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write it to another folder, under its own name; `save_checkpoint` says how."""
+        return save_checkpoint(
+            folder,
+            self.network,
+            trained_ranges=self.config["trained_ranges"],
+            meta_distribution=self.config["meta_distribution"],
+            lineage=self.config["lineage"],
+            card=self.card,
+            extra=self.config["extra"],
+            name=self.name,
+            reduction=self.reduction,
+        )
 
     @property
     def name(self) -> str:
@@ -119,12 +136,14 @@ def save_checkpoint(
     card: str,
     extra: Mapping[str, Any] | None = None,
     name: str | None = None,
+    reduction: Reduction | None = None,
 ) -> Path:
     """Write a checkpoint folder and return its path.
 
     trained_ranges: {"num_points": [low, high], "dim_x": ..., "dim_y": ..., "mi": ... (nats)}, and where n went further
     at few dims a side, {"few_dims": ..., "num_points_few_dims": ...}.
     meta_distribution, lineage, extra: JSON-able. card: the text of CARD.md. name: by default the folder's own.
+    reduction: what is done to wide sides first.
     The folder is written beside its place, flushed to disk and renamed: a reader never finds a torn one. (A crash
     between the two renames leaves the old one beside it, in `.<name>.old.*`.) Raises ValueError for weights that are
     not finite, for missing ranges, and for what JSON cannot hold.
@@ -134,7 +153,7 @@ def save_checkpoint(
     broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"weights {broken[:3]} hold NaN or infinity: expected finite weights; the training diverged")
-    weights = safetensors.torch.save(state)
+    weights = safetensors.torch.save({**state, **({} if reduction is None else reduction.state())})
     config = {
         "format_version": FORMAT_VERSION,
         "package_version": __version__,
@@ -188,19 +207,29 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     network = _build_network(config, folder)
     try:
         state = _widen(safetensors.torch.load(weights))
+        reduction = Reduction.from_state(state)
+        known = {} if reduction is None else reduction.state()
+        state = {key: value for key, value in state.items() if key not in known}
         if "novelty.axes" in state and "novelty.table" in state:
             network.novelty = Novelty(
                 network.config.trunk_width, state["novelty.axes"].shape[-1], state["novelty.table"].numel()
             )
         network.load_state_dict(state, strict=True)
-    except (RuntimeError, IndexError, safetensors.SafetensorError) as error:
+    except (RuntimeError, IndexError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptCheckpointError(
             f"{folder / WEIGHTS_FILE} does not fit the network of {CONFIG_FILE} ({error}): expected exactly its "
             "tensors; use the folder as it was saved"
         ) from error
     network.calibration = _build_calibration(config, folder)
     network.max_mi = float(config["trained_ranges"]["mi"][1])
-    return Checkpoint(network=network.eval().requires_grad_(False), config=config, path=folder.resolve())
+    card = folder / CARD_FILE
+    return Checkpoint(
+        network=network.eval().requires_grad_(False),
+        config=config,
+        path=folder.resolve(),
+        card=card.read_text(encoding="utf-8") if card.is_file() else "",
+        reduction=reduction,
+    )
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
@@ -254,13 +283,13 @@ def _build_network(config: dict[str, Any], folder: Path) -> MISTNetwork:
     return network
 
 
-def _build_calibration(config: dict[str, Any], folder: Path) -> Calibration | None:
+def _build_calibration(config: dict[str, Any], folder: Path) -> AnyCalibration | None:
     if not config["calibration"]:
         return None
     try:
-        calibration = Calibration.from_dict(config["calibration"])
-        if len(calibration.warp) != len(config["levels"]):
-            raise ValueError(f"got a warp of {len(calibration.warp)} scores, expected {len(config['levels'])}")
+        calibration = calibration_from_dict(config["calibration"])
+        if calibration.num_levels != len(config["levels"]):
+            raise ValueError(f"got a warp of {calibration.num_levels} scores, expected {len(config['levels'])}")
     except (TypeError, ValueError) as error:
         raise CheckpointFormatError(
             f"{folder / CONFIG_FILE} has an unusable calibration ({error}): use the file as it was saved"
@@ -281,11 +310,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _migrate_config(config: Any) -> Any:
-    """Format 2 is format 3 without a calibration; format 4 has the keys of format 3."""
+    """Format 2 is format 3 without a calibration; formats 4 and 5 have the keys of format 3."""
     if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
         config = {**config, "format_version": 3, "calibration": {}}
-    if isinstance(config, dict) and config.get("format_version") == 3:
-        config = {**config, "format_version": 4}
+    if isinstance(config, dict) and config.get("format_version") in (3, 4):
+        config = {**config, "format_version": FORMAT_VERSION}
     return config
 
 

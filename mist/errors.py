@@ -39,6 +39,7 @@ NoticeKind = Literal[
     "deterministic",  # columns of both sides that are functions of each other
     "saturation",  # at the largest MI that was trained on
     "novelty",  # unlike the data sets of training
+    "reduced",  # columns read through fewer components, as in fine-tuning
 ]
 
 

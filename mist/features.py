@@ -14,7 +14,7 @@ from torch import Tensor
 from mist.discrete import tied_share
 from mist.panel import CANDIDATES, DF_GRID, Panel, base_panel
 from mist.relations import covariances, hermite, kendall_correlation, relation_features
-from mist.scores import canonical_order, double_ranks, gaussian_scores
+from mist.scores import break_ties, canonical_order, double_ranks, gaussian_scores
 
 __all__ = [
     "FeatureConfig",
@@ -39,6 +39,12 @@ class FeatureConfig:
     num_shifts: int = 8  # cyclic differences of the Kendall-type correlation
     num_informations: int = 12  # leading canonical informations at each ridge
     ties: bool = False  # mark tied columns and offer candidates for discrete pairs: for training mixes that hold some
+    dequantise: bool = False  # spread tied values within their step first, but for unordered variables
+
+    @property
+    def knows_ties(self) -> bool:
+        """Whether tied values are no cause for a warning."""
+        return self.ties or self.dequantise
 
     def __post_init__(self) -> None:
         for name in ("num_canonical_pairs", "num_expanded_pairs", "num_shifts", "num_informations"):
@@ -153,6 +159,8 @@ def features_of_ranks(
 ) -> Features:
     """`extract_features` from the double ranks of every coordinate, X's first, (B, D, N) int64."""
     with torch.autocast(device_type=ranks.device.type, enabled=False), torch.no_grad():
+        if config.dequantise:
+            ranks = break_ties(ranks, _marks(groups_x, groups_y, dim_x, ranks) > 0)
         scores = gaussian_scores(ranks)
         return _extract(ranks, scores, scores, dim_x, config, groups_x, groups_y)
 
@@ -191,7 +199,7 @@ def _extract(
 
     sides = torch.arange(dim, device=device) < dim_x
     same_side = sides.unsqueeze(-1) == sides
-    groups = torch.cat([_groups(groups_x, dim_x, device), _groups(groups_y, dim_y, device)])
+    groups = _marks(groups_x, groups_y, dim_x, ranks)
     same_group = (groups.unsqueeze(-1) == groups) & (groups > 0) & same_side
     tied = tied_share(ranks).sqrt() if config.ties else torch.zeros_like(scores[..., 0])  # (B, D)
     relations = relation_features(moments, kendall, same_side, same_group, tied, num_points)
@@ -296,8 +304,13 @@ def _sides(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor, Tensor]:
     return correlation[:, :dim_x, :dim_x], correlation[:, dim_x:, dim_x:], correlation[:, :dim_x, dim_x:]
 
 
-def _groups(groups: Tensor | None, dim: int, device: torch.device) -> Tensor:
-    return torch.zeros(dim, dtype=torch.long, device=device) if groups is None else groups.to(device)
+def _marks(groups_x: Tensor | None, groups_y: Tensor | None, dim_x: int, ranks: Tensor) -> Tensor:
+    """Marks of all columns of ranks (B, D, N), (D,); zeros for a side without."""
+    marks = torch.zeros(ranks.shape[1], dtype=torch.long, device=ranks.device)
+    for groups, side in ((groups_x, marks[:dim_x]), (groups_y, marks[dim_x:])):
+        if groups is not None:
+            side.copy_(groups)
+    return marks
 
 
 def _informations(xx: Tensor, yy: Tensor, xy: Tensor, width: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -104,6 +105,10 @@ class Estimator:
 
     def __repr__(self) -> str:
         return f"Estimator({self.checkpoint.label}, device={str(self.device)!r})"
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a checkpoint folder that `mist.load` reads; its path. A folder that is there is replaced as a whole."""
+        return self.checkpoint.save(folder)
 
     def estimate(
         self,
@@ -360,8 +365,9 @@ class Estimator:
             discrete_x=discrete_x,
             discrete_y=discrete_y,
             max_points=self._most_points if on_limit == "subsample" else None,
-            ties_known=self.network.config.features.ties,
+            ties_known=self.network.config.features.knows_ties,
             sides_apart=sides_apart,
+            reduction=self.checkpoint.reduction,
         )
         if data.is_degenerate:
             return data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from mist.categories import encode_category, level_order, pool_rare_levels
 from mist.columns import MIN_POINTS, Column, Discrete, to_columns
 from mist.diagnostics import collinearity_warning, ties_warning
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, Notice, TooFewPointsError
+from mist.reduction import Reduction
 from mist.scores import canonical_order, double_ranks
 
 __all__ = [
@@ -75,6 +76,7 @@ def prepare(
     max_points: Callable[[int, int], int] | None = None,
     ties_known: bool = False,
     sides_apart: bool = False,
+    reduction: Reduction | None = None,
 ) -> Prepared:
     """Validate two sides of paired points.
 
@@ -84,6 +86,7 @@ def prepare(
     None for those that hold text or, in a data frame, unordered categoricals. Ordered ones count as numbers.
     ties_known: the estimator was trained on tied values, so that they are no cause for a warning.
     sides_apart: nothing of one side may depend on the other, not even the order of its indicator columns.
+    reduction: what is done to wide sides first.
     max_points: of the columns of x and of y, the number of points to use at most, a choice that the order of the points
     does not move (a warning says so).
     Raises an `InputError` subclass.
@@ -115,9 +118,13 @@ def prepare(
         warnings.append(
             Notice(f"{most} of {num_points} points were used: the checkpoint was not trained on more", "subsampled")
         )
+    dims = len(x_columns), len(y_columns)
+    if reduction is not None:
+        (x_columns, told_x), (y_columns, told_y) = reduction.apply(x_columns, "x"), reduction.apply(y_columns, "y")
+        warnings.extend(told_x + told_y)
     sides = (
-        side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns),
-        side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns),
+        replace(side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns), dim=dims[0]),
+        replace(side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns), dim=dims[1]),
     )
     if sides[0].orders & sides[1].orders:
         warnings.append(Notice(f"a column of x and one of y {FUNCTIONS}", "deterministic"))

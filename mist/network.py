@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mist.attention import CoordinateLayer, SeedPooling, TokenLayer, full_precision, mlp
-from mist.calibration import Calibration
+from mist.calibration import AnyCalibration
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
 from mist.novelty import Novelty
 from mist.panel import CANDIDATES
@@ -243,7 +243,7 @@ class MISTNetwork(nn.Module):
     """
 
     levels: Tensor  # (Q,)
-    calibration: Calibration | None
+    calibration: AnyCalibration | None
     novelty: Novelty | None
     max_mi: float | None
 

@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "any_row",
     "argsort_last",
+    "break_ties",
     "canonical_order",
     "double_ranks",
     "gaussian_scores",
@@ -154,6 +155,31 @@ def canonical_order(ranks: Tensor) -> Tensor:
     order = argsort_last(key)
     layout = argsort_last(mix(torch.arange(1, num_points + 1, device=ranks.device)))
     return order[..., layout]
+
+
+def break_ties(ranks: Tensor, kept: Tensor) -> Tensor:
+    """Double ranks (B, D, N) with the equal values of a column spread evenly within their step, but for columns `kept`
+    (D,): adding independent noise within a step, which leaves MI unchanged. (B, D, N) without ties there.
+
+    The noise is a hash of a point's place in the canonical order and of the column's asymmetry, an odd function whose
+    sign turns it: what moves no estimate of continuous data moves none of these. (Where every column is binary with
+    equally common levels no order is canonical, and another order of the points is another noise.)
+    """
+    num_points = ranks.shape[-1]
+    untied = 2 * (num_points - 1) * num_points * (2 * num_points - 1) // 3  # Σ (2i)²
+    wanted = (ranks.square().sum(-1) != untied) & ~kept  # (B, D): ties lower the sum of squares
+    if not any_row(wanted.flatten()):
+        return ranks
+    order = canonical_order(ranks)
+    place = torch.empty_like(order).scatter_(-1, order, torch.arange(num_points, device=ranks.device).expand_as(order))
+    colour = _low_bits(mix(place + 1))  # (B, N)
+    asymmetry = ((ranks - (num_points - 1)).double() @ colour.unsqueeze(-1)).squeeze(-1)  # (B, D), exact integers
+    key = asymmetry.abs().long()
+    twins = (key.unsqueeze(-1) == key.unsqueeze(-2)).tril(-1).sum(-1)  # equal columns get noise of their own each
+    words = mix(mix(key + 1) ^ mix(twins + num_points)).unsqueeze(-1) ^ mix(place + 1).unsqueeze(-2)
+    noise = ((mix(words) >> 11) & ((1 << 52) - 1)).double() / (1 << 52) - 0.5  # (B, D, N)
+    sign = torch.where(asymmetry < 0, -1.0, 1.0).unsqueeze(-1)
+    return torch.where(wanted.unsqueeze(-1), double_ranks(ranks + sign * noise), ranks)
 
 
 def _low_bits(words: Tensor) -> Tensor:

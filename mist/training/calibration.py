@@ -9,20 +9,30 @@ each), small ones not more often as in training.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from data_gen.meta_distribution import MetaDistribution
-from data_gen.stream import generate_batch
+from data_gen.stream import Batch, generate_batch
 from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, interpolate, invert
 from mist.features import extract_features
 from mist.network import MISTNetwork
 from mist.novelty import Novelty
 from mist.quantiles import OFFSET, expand, interpolate_levels, precision_weight, quantile_loss
 
-__all__ = ["CALIBRATION_SEED", "Recalibration", "check_num_datasets", "fit_calibration", "recalibrate"]
+__all__ = [
+    "CALIBRATION_SEED",
+    "Recalibration",
+    "batches_of",
+    "check_num_datasets",
+    "conformal",
+    "coverage_of",
+    "fit_calibration",
+    "recalibrate",
+]
 
 # No data set of training, validation or evaluation; pools give parameter sets that are kept from training, as to these.
 CALIBRATION_SEED = 3 << 40
@@ -75,12 +85,17 @@ class _Sample:
         return _Sample(tuple(part[rows] for part in self.parts), self.mi[rows], self.weight[rows], self.counts[:, rows])
 
 
-def _draw(network: MISTNetwork, meta: MetaDistribution, num_datasets: int, seed: int) -> _Sample:
-    meta = replace(meta, datasets_per_batch=(_BATCH, _BATCH))
+def batches_of(meta: MetaDistribution, seed: int = 0) -> Callable[[int], Batch]:
+    """Batch k of 32 data sets of a law, of a stream of its own."""
+    law = replace(meta, datasets_per_batch=(_BATCH, _BATCH))
+    return lambda index: generate_batch(law, CALIBRATION_SEED + seed, index)
+
+
+def _draw(network: MISTNetwork, draw: Callable[[int], Batch], num_datasets: int) -> _Sample:
     parts, labels, weights, counts = [], [], [], []
     with torch.no_grad():
         for index in range(-(-num_datasets // _BATCH)):
-            batch = generate_batch(meta, CALIBRATION_SEED + seed, index)
+            batch = draw(index)
             features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
             parts.append([part.float().cpu() for part in network.head_parts(features)])
             labels.append(batch.mi)
@@ -93,20 +108,19 @@ def _draw(network: MISTNetwork, meta: MetaDistribution, num_datasets: int, seed:
 
 def recalibrate(
     network: MISTNetwork,
-    meta: MetaDistribution,
+    draw: Callable[[int], Batch],
     num_datasets: int,
     *,
-    seed: int = 0,
     root_weight: float = 0.5,
     precision_exponent: float = 0.0,
 ) -> Recalibration:
     """Refit the spread's read-out in place, by the loss of training, and set `network.calibration` and `.novelty`, on
-    fresh data sets.
+    fresh data sets: batches of 32 by their number, as `batches_of` has them.
 
     ValueError as `check_num_datasets` has it.
     """
     check_num_datasets(num_datasets, network.head.remainder.in_features)
-    sample = _draw(network, meta, num_datasets, seed)
+    sample = _draw(network, draw, num_datasets)
     precision = precision_weight(sample.parts[2].squeeze(-1), precision_exponent)
     sample = replace(sample, weight=sample.weight * precision)
     kept_aside = torch.arange(len(sample.mi)) // _BATCH % 3 == 2  # whole shapes
@@ -117,12 +131,12 @@ def recalibrate(
     compressed, respread = (_spread_out(network, part) for part in (fitted, rest))
     keep = fitted.weight > 0
     calibration = fit_calibration(compressed[keep], fitted.mi[keep], levels, fitted.counts[:, keep])
-    calibration = _conformal(calibration, respread, rest.mi, levels, rest.counts)
+    calibration = conformal(calibration, respread, rest.mi, levels, rest.counts)
     network.calibration = calibration
     network.novelty = Novelty.fit(fitted.parts[0][keep], rest.parts[0]).to(network.levels.device)
     mapped = calibration.apply(respread, levels, *rest.counts)
     coverage = {
-        level: tuple(_coverage(values, rest.mi, levels, level) for values in (as_trained, respread, mapped))
+        level: tuple(coverage_of(values, rest.mi, levels, level) for values in (as_trained, respread, mapped))
         for level in _NOMINAL
     }
     return Recalibration(loss, coverage, len(rest.mi))  # type: ignore[arg-type]
@@ -221,7 +235,7 @@ def _ranges(low: Tensor, high: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(low.tolist()), tuple(high.tolist())
 
 
-def _conformal(calibration: Calibration, compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tensor) -> Calibration:
+def conformal(calibration: Calibration, compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tensor) -> Calibration:
     """The same map stretched so that the 90 % interval covers these data sets with the finite-sample correction.
 
     0 nats count at their random places, so that a lower end cut at 0 does not pay for narrower intervals elsewhere;
@@ -239,7 +253,7 @@ def _conformal(calibration: Calibration, compressed: Tensor, mi: Tensor, levels:
     )
 
 
-def _coverage(compressed: Tensor, mi: Tensor, levels: Tensor, level: float) -> float:
+def coverage_of(compressed: Tensor, mi: Tensor, levels: Tensor, level: float) -> float:
     """Share of the truths inside the central interval, NaN where the grid does not reach its ends."""
     if 0.5 + level / 2 > float(levels[-1]) + 1e-9:
         return math.nan

@@ -18,7 +18,7 @@ from data_gen.shards import ShardedBatches
 from data_gen.stream import STREAM_VERSION, Batch, generate_batch
 from data_gen.streams import structure_generator
 
-__all__ = ["Share", "StreamDataModule"]
+__all__ = ["Item", "Share", "StreamDataModule", "item_of"]
 
 _VALIDATION_SEED = (
     2 << 40
@@ -29,7 +29,8 @@ Item = dict[
 _ROWS = ("x", "y", "mi", "weight", "family")  # one of each a data set
 
 
-def _item(batch: Batch) -> Item:
+def item_of(batch: Batch) -> Item:
+    """A batch as what a step learns from."""
     return {name: getattr(batch, name) for name in (*_ROWS, "groups_x", "groups_y", "index")}
 
 
@@ -70,7 +71,7 @@ class _Stream(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         options = {"slice_index": self.share.slice_index, "num_slices": self.share.num_slices}
         for index in self.share.indices(self.start):
-            yield _item(generate_batch(self.meta, self.seed, index, **options))
+            yield item_of(generate_batch(self.meta, self.seed, index, **options))
 
 
 class _Frozen(IterableDataset[Item]):
@@ -82,7 +83,7 @@ class _Frozen(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         for index in self.share.indices(self.start):
             batch = self.batches[index % len(self.batches)]
-            yield {**_slice(_item(batch), self.share), "index": index}
+            yield {**_slice(item_of(batch), self.share), "index": index}
 
 
 def _slice(item: Item, share: Share) -> Item:
@@ -104,7 +105,7 @@ class _FixedSet(Dataset[Item]):
 
     def __getitem__(self, place: int) -> Item:
         options = {"slice_index": self.share.slice_index, "num_slices": self.share.num_slices}
-        return _item(generate_batch(self.meta, self.seed, self.indices[place], **options))
+        return item_of(generate_batch(self.meta, self.seed, self.indices[place], **options))
 
 
 class StreamDataModule(LightningDataModule):

@@ -21,7 +21,7 @@ from mist.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from mist.evaluation import evaluate_network, format_table, summarise_cells
 from mist.evaluation.suites import core
 from mist.network import MISTNetwork
-from mist.training.calibration import recalibrate
+from mist.training.calibration import batches_of, recalibrate
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
 
@@ -41,9 +41,8 @@ def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
         return ""
     found = recalibrate(
         network,
-        config.meta_distribution,
+        batches_of(config.meta_distribution, config.seed),
         optimization.calibration_datasets,
-        seed=config.seed,
         root_weight=optimization.root_weight,
         precision_exponent=optimization.precision_exponent,
     )

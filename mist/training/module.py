@@ -42,7 +42,7 @@ class EstimatorModule(LightningModule):
         self._window = 0
         self._in_data = self._in_features = 0.0  # seconds of the window, as the host sees them
         self._batch_end: float | None = None
-        self._scores = Scores(self.network.levels)
+        self.scores = Scores(self.network.levels)
         self.last_scores: Scores | None = None  # of the last validation, all ranks together
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -134,7 +134,7 @@ class EstimatorModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Nothing was scored yet."""
-        self._scores = Scores(self.network.levels)
+        self.scores = Scores(self.network.levels)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """CRPS and MSE in nats and nats², and coverage of the 90 % interval, on the fixed set."""
@@ -142,11 +142,11 @@ class EstimatorModule(LightningModule):
         quantiles = expand(self.network.forward_features(features).float())  # (B, Q)
         keep = batch["weight"] > 0
         family = tuple(name for name, kept in zip(batch["family"], keep.tolist(), strict=True) if kept)
-        self._scores.add(quantiles[keep], batch["mi"].float()[keep], family)
+        self.scores.add(quantiles[keep], batch["mi"].float()[keep], family)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all ranks."""
-        self.last_scores = self._scores.reduced(self.trainer.strategy)
+        self.last_scores = self.scores.reduced(self.trainer.strategy)
         metrics = self.last_scores.metrics()
         self.log_dict({name: value for name, value in metrics.items() if name.startswith("val/")}, prog_bar=True)
         self.log_dict({name: value for name, value in metrics.items() if not name.startswith("val/")})

@@ -15,7 +15,7 @@ from mist.quantiles import interpolate_levels, pinball
 
 __all__ = ["CalibrationFigure", "Scores"]
 
-_KINDS = (*KINDS, "independent", "product", "categories")
+_KINDS = (*KINDS, "independent", "product", "categories", "lookalike")
 _COLUMNS = ("count", "crps", "mse", "coverage90")  # sums over data sets
 
 
@@ -42,12 +42,17 @@ class Scores:
             (quantiles.mean(-1) - mi).square(),
             ((low <= mi) & (mi <= high)).float(),
         ]
-        rows = [_KINDS.index(name.partition("-")[0]) for name in family]
+        rows = [self.row(name) for name in family]
         places = torch.tensor(rows, dtype=torch.long, device=mi.device)
         self.by_kind.index_add_(0, places, torch.stack(columns, dim=-1))
         positive = mi > 0
         self.below += ((mi.unsqueeze(-1) <= quantiles) & positive.unsqueeze(-1)).sum(0)
         self.dependent += positive.sum()
+
+    @staticmethod
+    def row(family: str) -> int:
+        """That of a family's kind in `by_kind`."""
+        return _KINDS.index(family.partition("-")[0])
 
     def reduced(self, strategy: Any) -> Scores:
         """Those of all ranks together."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, interpolate, invert
+from mist.calibration import (
+    NUM_QUANTITIES,
+    NUM_TERMS,
+    Calibration,
+    LocalCalibration,
+    calibration_from_dict,
+    context,
+    interpolate,
+    invert,
+)
 from mist.features import extract_features
 from mist.network import MISTNetwork
 from mist.quantiles import OFFSET, expand, level_grid
@@ -138,3 +148,49 @@ def test_unusable_numbers(change: dict[str, object], message: str) -> None:
 def test_other_keys() -> None:
     with pytest.raises(ValueError, match=r"got calibration keys \['shift'\], expected"):
         Calibration.from_dict({"shift": []})
+
+
+class TestLocal:
+    """One map for all, and another near some shapes."""
+
+    LOCAL = LocalCalibration(random_map(1), random_map(2), (100, 400), (6, 3))
+
+    def test_it_counts_in_full_at_its_shapes_and_not_far_away(self) -> None:
+        values = predictions(4)
+        for n, x, y in ((100, 6, 3), (250, 3, 6), (400, 6, 3)):
+            first = random_map(1).apply(values, LEVELS, n, x, y)
+            expected = random_map(2).apply(first, LEVELS, n, x, y)
+            torch.testing.assert_close(self.LOCAL.apply(values, LEVELS, n, x, y), expected)
+        for n, x, y in ((100_000, 6, 3), (200, 60, 30), (200, 1, 18)):
+            far = self.LOCAL.apply(values, LEVELS, n, x, y)
+            torch.testing.assert_close(far, random_map(1).apply(values, LEVELS, n, x, y), atol=1e-5, rtol=0)
+        alone = LocalCalibration(None, random_map(2), (100, 400), (6, 3))
+        torch.testing.assert_close(
+            alone.apply(values, LEVELS, 200, 6, 3), random_map(2).apply(values, LEVELS, 200, 6, 3)
+        )
+
+    def test_its_weight_falls_smoothly_and_is_symmetric(self) -> None:
+        sizes = torch.logspace(0.5, 5, 400)
+        weight = self.LOCAL.weight(sizes, 6, 3)
+        assert float(weight.max()) == 1 and float(weight.min()) < 1e-6 and float(weight.diff().abs().max()) < 0.06
+        assert torch.equal(self.LOCAL.weight(200, 4, 5), self.LOCAL.weight(200, 5, 4))
+        assert 0 < float(self.LOCAL.weight(200, 7, 3)) < 1
+
+    @pytest.mark.parametrize("n", [30, 90, 300, 900])
+    def test_quantiles_never_cross(self, n: int) -> None:
+        counts = torch.full((50,), n), torch.arange(1, 51), torch.full((50,), 3)
+        assert (self.LOCAL.apply(predictions(50), LEVELS, *counts).diff(dim=-1) >= 0).all()
+
+    def test_it_survives_json_also_on_top_of_another(self) -> None:
+        twice = LocalCalibration(self.LOCAL, random_map(3), (10, 20), (1, 1))
+        assert calibration_from_dict(json.loads(json.dumps(twice.to_dict()))) == twice
+        assert calibration_from_dict(json.loads(json.dumps(PLAIN.to_dict()))) == PLAIN
+
+    def test_what_is_no_local_calibration_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="got calibration keys .* expected everywhere, near, num_points and dims"):
+            calibration_from_dict({"near": PLAIN.to_dict()})
+        with pytest.raises(ValueError, match=r"got dims=\(0, 3\), expected two positive numbers"):
+            LocalCalibration(None, PLAIN, (10, 20), (0, 3))
+        shorter = dataclasses.replace(PLAIN, warp=PLAIN.warp[:-1])
+        with pytest.raises(ValueError, match="calibrations of 19 and 20 levels, expected as many"):
+            LocalCalibration(shorter, PLAIN, (10, 20), (1, 3))

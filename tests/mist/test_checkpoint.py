@@ -80,10 +80,10 @@ def test_what_cannot_be_read_back_is_not_written(
 
 def test_format_2_is_read_as_it_was(tiny_checkpoint: Path) -> None:
     config = json.loads((tiny_checkpoint / "config.json").read_text())
-    assert config.pop("calibration") == {} and config["format_version"] == 4
+    assert config.pop("calibration") == {} and config["format_version"] == 5
     (tiny_checkpoint / "config.json").write_text(json.dumps({**config, "format_version": 2}))
     checkpoint = load_checkpoint(tiny_checkpoint)
-    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 4
+    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 5
 
 
 def test_weights_of_format_3_predict_what_they_did(
@@ -227,8 +227,8 @@ def _one_tensor_more(folder: Path) -> None:
             CheckpointFormatError,
             r"holds a list: expected a JSON object",
         ),
-        (_edit(lambda c: c.update(format_version=1)), CheckpointFormatError, r"format_version 1, expected 4:.*install"),
-        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 4"),
+        (_edit(lambda c: c.update(format_version=1)), CheckpointFormatError, r"format_version 1, expected 5:.*install"),
+        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 5"),
         (_edit(lambda c: c.update(_target_="os.system")), CheckpointFormatError, r"unknown keys \['_target_'\]"),
         (_edit(lambda c: c.pop("lineage")), CheckpointFormatError, r"misses \['lineage'\]"),
         (_edit(lambda c: c.update(name=3)), CheckpointFormatError, r"has name of type int: expected str"),

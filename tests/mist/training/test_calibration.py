@@ -16,7 +16,14 @@ from data_gen.stream import generate_batch
 from mist.calibration import NUM_TERMS, Calibration
 from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import OFFSET, level_grid
-from mist.training.calibration import CALIBRATION_SEED, _conformal, _coverage, fit_calibration, recalibrate
+from mist.training.calibration import (
+    CALIBRATION_SEED,
+    batches_of,
+    conformal,
+    coverage_of,
+    fit_calibration,
+    recalibrate,
+)
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max_dim=3)
@@ -26,17 +33,17 @@ META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max
 def test_a_wrong_spread_is_found(tiny_network: MISTNetwork, error: float) -> None:
     """The best spread, found from the network as it is, is found again from one e^1.5 times too wide or narrow."""
     expected, network = copy.deepcopy(tiny_network), copy.deepcopy(tiny_network)
-    before, after = recalibrate(expected, META, 1024).loss
+    before, after = recalibrate(expected, batches_of(META), 1024).loss
     assert after <= before
     with torch.no_grad():
         network.head.remainder.bias[0] += error
-    wrong, found = recalibrate(network, META, 1024).loss
+    wrong, found = recalibrate(network, batches_of(META), 1024).loss
     assert wrong > before and found == pytest.approx(after, rel=0.02)
 
 
 def test_no_weight_but_those_of_the_spread_moves(tiny_network: MISTNetwork) -> None:
     network = copy.deepcopy(tiny_network)
-    recalibrate(network, META, 1024)
+    recalibrate(network, batches_of(META), 1024)
     assert network.novelty is not None and tiny_network.novelty is None
     network.novelty = None
     for name, value in network.state_dict().items():
@@ -126,14 +133,14 @@ class TestMap:
         plain = Calibration(
             (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, ((0.0,) * 4, (9.0,) * 4), tuple(Z.tolist())
         )
-        found = _conformal(plain, narrow, mi, LEVELS, counts)
+        found = conformal(plain, narrow, mi, LEVELS, counts)
         assert found.stretch > 1.2
         fresh, mi, counts = claims(20_000, 4, zeros=True)
         middle = fresh.mean(-1, keepdim=True)
         mapped = found.apply(middle + 0.75 * (fresh - middle), LEVELS, *counts)
         above = mi > 0
-        assert _coverage(mapped[above], mi[above], LEVELS, 0.9) == pytest.approx(0.9, abs=0.025)
-        assert _coverage(mapped, mi, LEVELS, 0.9) > 0.89  # 0 nats are held by every interval that begins there
+        assert coverage_of(mapped[above], mi[above], LEVELS, 0.9) == pytest.approx(0.9, abs=0.025)
+        assert coverage_of(mapped, mi, LEVELS, 0.9) > 0.89  # 0 nats are held by every interval that begins there
 
 
 def _order(made: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -143,7 +150,7 @@ def _order(made: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor,
 
 def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
     network = copy.deepcopy(tiny_network)
-    found = recalibrate(network, META, 2048)
+    found = recalibrate(network, batches_of(META), 2048)
     assert sorted(found.coverage) == [0.5, 0.8, 0.9, 0.95]
     assert found.coverage[0.9][2] >= 0.9  # of the data sets that it was made conformal on
     assert f"of {found.num_datasets:,} data sets kept aside" in str(found) and "90% intervals cover" in str(found)
@@ -151,14 +158,14 @@ def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
 
 def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:
     with pytest.raises(ValueError, match="got 100 data sets to calibrate 257 weights, expected at least 1024"):
-        recalibrate(tiny_network, META, 100)
+        recalibrate(tiny_network, batches_of(META), 100)
 
 
 def test_too_few_shapes() -> None:
     with torch.random.fork_rng(devices=[]):
         small = MISTNetwork(NetworkConfig(trunk_width=16))
     with pytest.raises(ValueError, match="got 900 data sets to calibrate 17 weights, expected at least 960"):
-        recalibrate(small, META, 900)
+        recalibrate(small, batches_of(META), 900)
 
 
 def test_its_data_sets_are_its_own() -> None:

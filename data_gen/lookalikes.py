@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_gen.composition import Warped
 from data_gen.copulas import COPULAS
 from data_gen.meta_distribution import MetaDistribution
-from data_gen.standard_sides import draw_standard
+from data_gen.standard_sides import GaussianTurns, draw_standard
 from data_gen.stream import Batch, generate_batch
 from data_gen.streams import Streams, structure_generator
 
@@ -33,7 +34,8 @@ class LookAlikes:
 
     `push_x` and `push_y` map points of N(0, I), (..., D), one by one and injectively to those of a side. n is
     log-uniform on `num_points`; `kinds` weighs the joints of `data_gen.standard_sides`, those of copulas with a
-    log-uniform number of dependent pairs. Batches are as those of `generate_batch`.
+    log-uniform number of dependent pairs. In `turned_share` of the groups of a batch the sides are turned by maps
+    that leave N(0, I) what it is: what a flow finds is one base of many. Batches are as those of `generate_batch`.
     """
 
     push_x: Callable[[Tensor], Tensor]
@@ -42,6 +44,7 @@ class LookAlikes:
     dim_y: int
     num_points: tuple[int, int]
     kinds: dict[str, float] = field(default_factory=_default_kinds)
+    turned_share: float = 0.6  # of groups of data sets
     datasets_per_batch: tuple[int, int] = (8, 64)
     cost_per_batch: float = 4.0e5  # points times columns
     max_mi: float = 45.0
@@ -58,6 +61,7 @@ class LookAlikes:
         drawn = generator.choice(len(weights), size=4, p=weights / weights.sum())
         shared = min(self.dim_x, self.dim_y)
         pairs = [min(shared, int(np.exp(generator.uniform(0, np.log(shared + 1))))) for _ in drawn]
+        turned = generator.random(4) < self.turned_share
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         families: list[str] = []
         for group, (kind_index, num_pairs) in enumerate(zip(drawn, pairs, strict=True)):
@@ -65,6 +69,8 @@ class LookAlikes:
             kind = list(self.kinds)[kind_index]
             random = Streams.for_batch(seed, index, start, stop)
             joint = draw_standard(kind, self.dim_x, self.dim_y, num_pairs, random)
+            if turned[group]:
+                joint = Warped(joint, *(GaussianTurns.draw(dim, random) for dim in (self.dim_x, self.dim_y)))
             x, y = joint.sample(num_points, random)
             parts.append((self.push_x(x), self.push_y(y), joint.mutual_information))
             families += [f"lookalike-{kind}"] * (stop - start)

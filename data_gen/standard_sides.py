@@ -16,9 +16,10 @@ from data_gen.elliptical import Gaussian, StudentT
 from data_gen.joint import Joint
 from data_gen.streams import Streams
 
-__all__ = ["STANDARD_KINDS", "ChiRadius", "draw_standard"]
+__all__ = ["STANDARD_KINDS", "ChiRadius", "GaussianTurns", "draw_standard"]
 
 STANDARD_KINDS = ("gaussian", *(f"copula-{name}" for name in COPULAS), "student", "independent")
+_TURNS = 2  # layers of turns
 _LARGEST_SCORE = 6.0  # of a uniform margin in float64, which float32 would round to 1
 
 
@@ -64,6 +65,51 @@ class ChiRadius:
         )
         rest = np.where(below < 0.5, 1 - share, special.betaincinv(self.df / 2, half, above))
         return _along_rays(points, np.sqrt(self.df * share / rest / np.maximum(square, 1e-300)))
+
+
+class GaussianTurns:
+    """A bijection of one side that leaves N(0, I) what it is: pairs of coordinates turn by angles that depend on
+    another coordinate and on the pair's own radius, between rotations. Given these a pair is isotropic, and stays so.
+
+    A flow finds the points of its base density only up to such maps. `rotations` (L, B, D, D) are orthogonal, `speeds`
+    (L, B, P, 2) radians a unit of the other coordinate and of half the squared radius, P = (D - 1) // 2 pairs, or one
+    of two coordinates.
+    """
+
+    def __init__(self, rotations: Tensor, speeds: Tensor) -> None:
+        self.rotations, self.speeds = rotations, speeds
+
+    @classmethod
+    def draw(cls, dim: int, random: Streams) -> GaussianTurns:
+        """Two layers; the spread of the speeds is log-uniform, 0.05 to 1."""
+        num_pairs = max((dim - 1) // 2, int(dim == 2))
+        strength = random.log_uniform(1, 1, 1, low=0.05, high=1.0)
+        rotations = torch.stack([random.orthogonal(dim) for _ in range(_TURNS)])
+        speeds = torch.stack([strength.squeeze(1) * random.normal(num_pairs, 2) for _ in range(_TURNS)])
+        return cls(rotations, speeds)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        values = points.double()
+        for rotation, speeds in zip(self.rotations, self.speeds, strict=True):
+            values = self._turned(values @ rotation, speeds)
+        return values.to(points.dtype)
+
+    def inverse(self, points: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        values = points.double()
+        for rotation, speeds in zip(self.rotations.flip(0), self.speeds.flip(0), strict=True):
+            values = self._turned(values, -speeds) @ rotation.mT
+        return values.to(points.dtype)
+
+    def _turned(self, values: Tensor, speeds: Tensor) -> Tensor:
+        num_pairs = speeds.shape[-2]
+        first = values.shape[-1] - 2 * num_pairs
+        a, b = values[..., first : first + num_pairs], values[..., first + num_pairs :]
+        lead = values[..., :1] if first else 0.0
+        angle = speeds[:, None, :, 0] * lead + speeds[:, None, :, 1] * (0.5 * (a.square() + b.square()) - 1)
+        cosine, sine = angle.cos(), angle.sin()
+        return torch.cat([values[..., :first], a * cosine - b * sine, a * sine + b * cosine], dim=-1)
 
 
 def _along_rays(points: Tensor, factor: np.ndarray) -> Tensor:

@@ -39,7 +39,7 @@ class FeatureConfig:
     num_shifts: int = 8  # cyclic differences of the Kendall-type correlation
     num_informations: int = 12  # leading canonical informations at each ridge
     ties: bool = False  # mark tied columns and offer candidates for discrete pairs: for training mixes that hold some
-    dequantise: bool = False  # spread tied values within their step first, but for unordered variables
+    dequantise: bool = False  # spread ties within their step first, but not three or more levels of a category
 
     @property
     def knows_ties(self) -> bool:

@@ -37,13 +37,13 @@ __all__ = ["MODALITIES", "main", "self_consistency"]
 
 Array = NDArray[np.float64]
 
-_SCENE_SAMPLES = 20_000
+_SCENE_SAMPLES = 60_000
 _SIZE = 5
 _ROWS = 8  # of an image of a digit
 
 
 def scene_samples(seed: int) -> tuple[Array, Array]:
-    """Unlabelled, unpaired images of both sides, (20000, 25) each."""
+    """Unlabelled, unpaired images of both sides, (60000, 25) each."""
     generator = torch.Generator().manual_seed(seed)
     render = Scenes(_SIZE)
     first, second = (
@@ -117,7 +117,7 @@ def _finetune(estimator: Estimator, x: Array, y: Array, name: str, arguments: ar
 def _scenes(estimator: Estimator, arguments: argparse.Namespace) -> None:
     made = _finetune(estimator, *scene_samples(arguments.seed), "scenes", arguments)
     render = Scenes(_SIZE)
-    law = LookAlikes(render, render, _SIZE**2, _SIZE**2, made.report.num_points)
+    law = LookAlikes(render, render, _SIZE**2, _SIZE**2, made.report.num_points, turned_share=0.0)
     suite = lookalike_suite(law, arguments.datasets, EVALUATION_SEED + 1_000 + arguments.seed)
     rows = [
         summarise(evaluate_network(network, suite), "images of known MI", name)

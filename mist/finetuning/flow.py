@@ -21,7 +21,7 @@ __all__ = ["FlowFit", "SideFlow", "dequantised_scores", "fit_flow"]
 
 _LAYERS, _HIDDEN = 8, 64
 _KEPT_ASIDE = 0.2  # of the samples, to stop by
-_BATCH, _RATE, _CLIP = 128, 1e-3, 5.0
+_BATCH, _RATE, _CLIP = 128, 1e-3, 5.0  # of few samples; twice the batch and the rate of many
 _WEIGHT_DECAYS = 1.0, 3.0  # the better one is taken, where samples are few; else the first
 _FEW_SAMPLES = 4000
 _JITTER = 0.1  # noise on the scores in fitting (Bishop 1995), fading to none
@@ -145,16 +145,18 @@ def _fit(
 
     best = gaussian = held_out()
     state, found_at = copy.deepcopy(flow.state_dict()), 0
-    steps_per_epoch = math.ceil((len(columns) - num_aside) / _BATCH)
+    times = 1 if len(columns) < _FEW_SAMPLES else 2
+    rate, batch_size = times * _RATE, times * _BATCH
+    steps_per_epoch = math.ceil((len(columns) - num_aside) / batch_size)
     num_epochs = min(_MOST_EPOCHS, math.ceil(_MOST_STEPS / steps_per_epoch)) if flow.layers else 0
-    optimizer = torch.optim.AdamW(flow.parameters(), lr=_RATE, weight_decay=weight_decay) if num_epochs else None
+    optimizer = torch.optim.AdamW(flow.parameters(), lr=rate, weight_decay=weight_decay) if num_epochs else None
     for epoch in range(1, num_epochs + 1):
         assert optimizer is not None
         left = 1 - (epoch - 1) / num_epochs
         for group in optimizer.param_groups:
-            group["lr"] = _RATE * min(1.0, 2 * left)
+            group["lr"] = rate * min(1.0, 2 * left)
         fitted = dequantised_scores(columns, generator)[num_aside:]
-        for batch in fitted[torch.randperm(len(fitted), generator=generator)].split(_BATCH):
+        for batch in fitted[torch.randperm(len(fitted), generator=generator)].split(batch_size):
             optimizer.zero_grad()
             noisy = batch + left * _JITTER * torch.randn(batch.shape, generator=generator)
             loss = -flow.log_likelihood(noisy).mean()

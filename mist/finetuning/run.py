@@ -55,7 +55,7 @@ def finetune(
     *,
     name: str = "finetuned",
     num_points: tuple[int, int] | None = None,
-    max_steps: int = 1500,
+    max_steps: int = 1000,
     learning_rate: float = 5e-4,
     head_only: bool = False,
     original_share: float = 0.5,

@@ -6,7 +6,7 @@ from scipy import stats
 
 from data_gen import Streams
 from data_gen.elliptical import StudentT
-from data_gen.standard_sides import STANDARD_KINDS, ChiRadius, NormalScores, draw_standard
+from data_gen.standard_sides import STANDARD_KINDS, ChiRadius, GaussianTurns, NormalScores, draw_standard
 
 NUM_POINTS = 20_000
 
@@ -50,3 +50,34 @@ def test_normal_scores_come_back():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="got kind 'foo', expected one of"):
         draw_standard("foo", 2, 2, 1, Streams([1]))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 4, 7])
+def test_turns_leave_a_standard_normal_side_what_it_is_and_come_back(dim):
+    random = Streams([5, 6])
+    turns = GaussianTurns.draw(dim, random)
+    turns.speeds = turns.speeds / turns.speeds.abs().amax() if turns.speeds.numel() else turns.speeds
+    points = random.normal(NUM_POINTS, dim)
+    moved = turns(points)
+    assert torch.allclose(turns.inverse(moved), points, atol=1e-9)
+    if dim > 1:
+        assert (moved - points @ turns.rotations[0] @ turns.rotations[1]).abs().max() > 0.1
+    for side in moved:
+        generator = torch.Generator().manual_seed(dim)
+        directions = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64, generator=generator)).Q
+        for column in (side @ directions).T.numpy():
+            assert stats.kstest(column, "norm").pvalue > 1e-4
+        assert stats.kstest(side.square().sum(-1).numpy(), "chi2", args=(dim,)).pvalue > 1e-4
+        if dim > 1:  # products of coordinates, too, whose correlation with others a wrong map would show
+            products = side[:, 0] * side[:, -1]
+            assert abs(float(products.mean())) < 0.04 and abs(float((products * side[:, 0].square()).mean())) < 0.15
+
+
+def test_turns_change_more_than_a_rotation():
+    """Two coordinates that were a linear function of each other's latents are no more: turned data lose correlation."""
+    random = Streams([7])
+    points = random.normal(NUM_POINTS, 5)
+    turns = GaussianTurns.draw(5, random)
+    turns.speeds = torch.ones_like(turns.speeds)
+    joint = torch.corrcoef(torch.cat([points, turns(points)], dim=-1)[0].T)[:5, 5:]
+    assert torch.linalg.svdvals(joint).amin() < 0.7

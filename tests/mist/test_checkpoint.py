@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -289,3 +290,18 @@ def test_default_checkpoint_is_valid(default_checkpoint: Path) -> None:
     checkpoint = load_checkpoint(default_checkpoint)
     assert checkpoint.name == "default"
     assert (default_checkpoint / "CARD.md").read_text().strip()
+
+
+def test_tiny_checkpoint_is_small_and_trained(repository: Path) -> None:
+    """On Gaussian pairs of known MI its intervals hold the truth, as those of no untrained network do."""
+    checkpoint = load_checkpoint(repository / "checkpoints" / "tiny")
+    assert checkpoint.name == "tiny" and not checkpoint.preliminary
+    assert sum(parameter.numel() for parameter in checkpoint.network.parameters()) <= 150_000
+    for correlation in (0.0, 0.6, 0.9):
+        z = torch.randn(2, 500, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        y = correlation * z[0] + (1 - correlation**2) ** 0.5 * z[1]
+        quantiles = checkpoint.network(z[:1], y.unsqueeze(0))[0].double()
+        truth = -1.5 * math.log1p(-(correlation**2))
+        assert (
+            float(quantiles[1]) - 0.02 <= truth <= float(quantiles[-2]) and abs(float(quantiles.mean()) - truth) < 0.3
+        )

@@ -34,7 +34,7 @@ def test_self_consistency_is_of_rows_functions_and_pairs() -> None:
 def test_scene_samples_are_images_of_two_sides() -> None:
     x, y = scene_samples(0)
     assert (
-        x.shape == y.shape == (20_000, 25) and np.abs(x).max() < 1 and abs(np.corrcoef(x[:, 0], y[:, 0])[0, 1]) < 0.03
+        x.shape == y.shape == (60_000, 25) and np.abs(x).max() < 1 and abs(np.corrcoef(x[:, 0], y[:, 0])[0, 1]) < 0.03
     )
     np.testing.assert_array_equal(x, scene_samples(0)[0])
 

@@ -172,3 +172,14 @@ def test_a_missing_package_is_named(repository: Path) -> None:
     assert done.returncode != 0 and "mist.finetune needs normflows" in done.stderr and "mist-mi[train]" in done.stderr
     with pytest.raises(AttributeError, match="module 'mist' has no attribute 'finetuned'"):
         mist.finetuned  # noqa: B018
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(parent: mist.Estimator, samples: Samples, short: dict[str, Any]) -> None:
+    """The estimator stays where it was, and answers as one that was tuned on a CPU does, but for rounding."""
+    there = mist.load(parent.checkpoint.path, device="cuda")
+    found = mist.finetune(there, *samples, **short)
+    assert found.device.type == "cuda" and next(there.network.parameters()).is_cuda
+    here = mist.finetune(parent, *samples, **short)
+    x, y = samples[0][:40], samples[1][:40]
+    assert found.estimate(x, y).mi == pytest.approx(here.estimate(x, y).mi, rel=0.1, abs=0.05)

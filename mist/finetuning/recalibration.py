@@ -32,7 +32,7 @@ class LocalRecalibration:
             f"{level:.0%} intervals cover {100 * before:.1f} % -> {100 * after:.1f} %"
             for level, (before, after) in self.coverage.items()
         ]
-        return f"{', '.join(rows)} of {self.num_datasets:,} look-alikes kept aside (then 90% by construction, as far as the quantile grid reaches)"
+        return f"{', '.join(rows)} of {self.num_datasets:,} look-alikes kept aside (then 90% by construction)"
 
 
 def recalibrate_locally(

@@ -102,4 +102,5 @@ def test_a_kind_travels() -> None:
 
 
 def test_every_kind_is_tried() -> None:
-    assert set(get_args(NoticeKind)) == {*ESTIMATES, "saturation", "few points", "novelty"}  # the last: test_novelty
+    elsewhere = {"saturation", "few points", "novelty", "reduced"}  # the last two: test_novelty, test_reduction
+    assert set(get_args(NoticeKind)) == {*ESTIMATES, *elsewhere}

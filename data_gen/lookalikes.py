@@ -18,7 +18,9 @@ from data_gen.standard_sides import GaussianTurns, draw_standard
 from data_gen.stream import Batch, generate_batch
 from data_gen.streams import Streams, structure_generator
 
-__all__ = ["LookAlikes", "Mixture"]
+__all__ = ["LookAlikes", "Mixture", "Push"]
+
+Push = Callable[[Tensor], Tensor]
 
 _MIXTURE = 2  # first word of a spawn key, beside those of `data_gen.streams`
 
@@ -34,17 +36,23 @@ class LookAlikes:
 
     `push_x` and `push_y` map points of N(0, I), (..., D), one by one and injectively to those of a side. n is
     log-uniform on `num_points`; `kinds` weighs the joints of `data_gen.standard_sides`, those of copulas with a
-    log-uniform number of dependent pairs. In `turned_share` of the groups of a batch the sides are turned by maps
-    that leave N(0, I) what it is: what a flow finds is one base of many. Batches are as those of `generate_batch`.
+    log-uniform number of dependent pairs. What a flow finds is one base of many: `others` are other maps to the same
+    laws, of X and of Y, evenly drawn in `other_share` of the groups of a batch, and in `turned_share` the sides are
+    turned by maps that leave N(0, I) what it is. `read_x` and `read_y` are what is done to the points of a data set,
+    (..., N, D), before an estimator sees them. Batches are as those of `generate_batch`.
     """
 
-    push_x: Callable[[Tensor], Tensor]
-    push_y: Callable[[Tensor], Tensor]
+    push_x: Push
+    push_y: Push
     dim_x: int
     dim_y: int
     num_points: tuple[int, int]
     kinds: dict[str, float] = field(default_factory=_default_kinds)
-    turned_share: float = 0.6  # of groups of data sets
+    turned_share: float = 0.3  # of groups of data sets
+    others: tuple[tuple[Push, Push], ...] = ()
+    other_share: float = 0.3  # of groups of data sets, where there are others
+    read_x: Push | None = None
+    read_y: Push | None = None
     datasets_per_batch: tuple[int, int] = (8, 64)
     cost_per_batch: float = 4.0e5  # points times columns
     max_mi: float = 45.0
@@ -62,6 +70,9 @@ class LookAlikes:
         shared = min(self.dim_x, self.dim_y)
         pairs = [min(shared, int(np.exp(generator.uniform(0, np.log(shared + 1))))) for _ in drawn]
         turned = generator.random(4) < self.turned_share
+        pushes = ((self.push_x, self.push_y), *self.others)
+        other = generator.random(4) < self.other_share
+        pushed_by = np.where(other & (len(pushes) > 1), generator.integers(1, max(2, len(pushes)), 4), 0)
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         families: list[str] = []
         for group, (kind_index, num_pairs) in enumerate(zip(drawn, pairs, strict=True)):
@@ -72,7 +83,11 @@ class LookAlikes:
             if turned[group]:
                 joint = Warped(joint, *(GaussianTurns.draw(dim, random) for dim in (self.dim_x, self.dim_y)))
             x, y = joint.sample(num_points, random)
-            parts.append((self.push_x(x), self.push_y(y), joint.mutual_information))
+            pushed = [push(side) for push, side in zip(pushes[pushed_by[group]], (x, y), strict=True)]
+            mi = joint.mutual_information
+            for points in pushed:
+                mi = torch.where(points.isfinite().flatten(1).all(-1), mi, torch.inf)  # not kept
+            parts.append((_read(pushed[0], self.read_x), _read(pushed[1], self.read_y), mi))
             families += [f"lookalike-{kind}"] * (stop - start)
         x, y, mi = (torch.cat(columns) for columns in zip(*parts, strict=True))
         keep = x.isfinite().all(-1).all(-1) & y.isfinite().all(-1).all(-1) & (mi <= self.max_mi)
@@ -91,6 +106,10 @@ class LookAlikes:
     def of_size(self, num_datasets: int) -> LookAlikes:
         """The same law in batches of so many data sets."""
         return replace(self, datasets_per_batch=(num_datasets, num_datasets))
+
+
+def _read(points: Tensor, read: Push | None) -> Tensor:
+    return points if read is None else read(points)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Scenes:
     """Latents (..., S²), N(0, I), to pixels (..., S²) in (-1, 1), an injective map; `texture` is the strength of the
     ground beside an object of strength 1, and the object's places span `turn` of the image's width."""
 
-    def __init__(self, size: int = 5, texture: float = 0.3, turn: float = 0.4) -> None:
+    def __init__(self, size: int = 5, texture: float = 0.1, turn: float = 0.4) -> None:
         if size < 3 or size % 2 == 0:
             raise ValueError(f"got size={size}, expected an odd number of pixels, 3 or more")
         if texture <= 0:

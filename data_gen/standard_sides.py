@@ -81,9 +81,9 @@ class GaussianTurns:
 
     @classmethod
     def draw(cls, dim: int, random: Streams) -> GaussianTurns:
-        """Two layers; the spread of the speeds is log-uniform, 0.05 to 1."""
+        """Two layers; the spread of the speeds is log-uniform, 0.03 to 0.4."""
         num_pairs = max((dim - 1) // 2, int(dim == 2))
-        strength = random.log_uniform(1, 1, 1, low=0.05, high=1.0)
+        strength = random.log_uniform(1, 1, 1, low=0.03, high=0.4)
         rotations = torch.stack([random.orthogonal(dim) for _ in range(_TURNS)])
         speeds = torch.stack([strength.squeeze(1) * random.normal(num_pairs, 2) for _ in range(_TURNS)])
         return cls(rotations, speeds)

@@ -23,6 +23,7 @@ from mist.network import MISTNetwork, NetworkConfig
 from mist.novelty import Novelty
 from mist.panel import CANDIDATES
 from mist.reduction import Reduction
+from mist.unwarping import Unwarping
 from mist.version import __version__
 
 __all__ = [
@@ -71,6 +72,7 @@ class Checkpoint:
     path: Path
     card: str = ""  # the text of CARD.md
     reduction: Reduction | None = None  # of wide sides
+    unwarping: Unwarping | None = None  # of sides like those that it was fine-tuned on
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write it to another folder, under its own name; `save_checkpoint` says how."""
@@ -84,6 +86,7 @@ class Checkpoint:
             extra=self.config["extra"],
             name=self.name,
             reduction=self.reduction,
+            unwarping=self.unwarping,
         )
 
     @property
@@ -137,23 +140,26 @@ def save_checkpoint(
     extra: Mapping[str, Any] | None = None,
     name: str | None = None,
     reduction: Reduction | None = None,
+    unwarping: Unwarping | None = None,
 ) -> Path:
     """Write a checkpoint folder and return its path.
 
     trained_ranges: {"num_points": [low, high], "dim_x": ..., "dim_y": ..., "mi": ... (nats)}, and where n went further
     at few dims a side, {"few_dims": ..., "num_points_few_dims": ...}.
     meta_distribution, lineage, extra: JSON-able. card: the text of CARD.md. name: by default the folder's own.
-    reduction: what is done to wide sides first.
+    reduction: what is done to wide sides first; unwarping: what is done to sides of a modality then.
     The folder is written beside its place, flushed to disk and renamed: a reader never finds a torn one. (A crash
     between the two renames leaves the old one beside it, in `.<name>.old.*`.) Raises ValueError for weights that are
     not finite, for missing ranges, and for what JSON cannot hold.
     """
     folder = Path(folder)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    for first in (reduction, unwarping):
+        state |= {} if first is None else first.state()
     broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"weights {broken[:3]} hold NaN or infinity: expected finite weights; the training diverged")
-    weights = safetensors.torch.save({**state, **({} if reduction is None else reduction.state())})
+    weights = safetensors.torch.save(state)
     config = {
         "format_version": FORMAT_VERSION,
         "package_version": __version__,
@@ -207,15 +213,15 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     network = _build_network(config, folder)
     try:
         state = _widen(safetensors.torch.load(weights))
-        reduction = Reduction.from_state(state)
-        known = {} if reduction is None else reduction.state()
+        reduction, unwarping = Reduction.from_state(state), Unwarping.from_state(state)
+        known = [key for first in (reduction, unwarping) if first is not None for key in first.state()]
         state = {key: value for key, value in state.items() if key not in known}
         if "novelty.axes" in state and "novelty.table" in state:
             network.novelty = Novelty(
                 network.config.trunk_width, state["novelty.axes"].shape[-1], state["novelty.table"].numel()
             )
         network.load_state_dict(state, strict=True)
-    except (RuntimeError, IndexError, ValueError, safetensors.SafetensorError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptCheckpointError(
             f"{folder / WEIGHTS_FILE} does not fit the network of {CONFIG_FILE} ({error}): expected exactly its "
             "tensors; use the folder as it was saved"
@@ -229,6 +235,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         path=folder.resolve(),
         card=card.read_text(encoding="utf-8") if card.is_file() else "",
         reduction=reduction,
+        unwarping=unwarping,
     )
 
 

@@ -40,6 +40,7 @@ NoticeKind = Literal[
     "saturation",  # at the largest MI that was trained on
     "novelty",  # unlike the data sets of training
     "reduced",  # columns read through fewer components, as in fine-tuning
+    "unrecognised",  # columns unlike the samples of fine-tuning
 ]
 
 

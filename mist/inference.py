@@ -312,12 +312,14 @@ class Estimator:
 
         Halves, quarters, ... of the points, extrapolated to infinitely many; shuffled pairs must hold nothing, a
         function of a column beside it nothing new, two independent copies twice as much; points should not resemble the
-        next ones. random_state: seed of the parts and shuffles. Other arguments as in `estimate`. Raises an
+        next ones. random_state: seed of the parts and shuffles. Other arguments as in `estimate`. A fine-tuned
+        estimator reads columns as they are here, not through its maps, which belong to the whole of a side. Raises an
         `InputError` subclass.
         """
+        plain = Estimator(replace(self.checkpoint, unwarping=None), device=self.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MISTWarning)
-            result = reliability(self, x, y, units, nan_policy, (discrete_x, discrete_y), random_state)
+            result = reliability(plain, x, y, units, nan_policy, (discrete_x, discrete_y), random_state)
         emit(result.estimate.warnings)
         return result
 
@@ -368,6 +370,7 @@ class Estimator:
             ties_known=self.network.config.features.knows_ties,
             sides_apart=sides_apart,
             reduction=self.checkpoint.reduction,
+            unwarping=self.checkpoint.unwarping,
         )
         if data.is_degenerate:
             return data

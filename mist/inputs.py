@@ -16,6 +16,7 @@ from mist.diagnostics import collinearity_warning, ties_warning
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, Notice, TooFewPointsError
 from mist.reduction import Reduction
 from mist.scores import canonical_order, double_ranks
+from mist.unwarping import Unwarping
 
 __all__ = [
     "FUNCTIONS",
@@ -77,6 +78,7 @@ def prepare(
     ties_known: bool = False,
     sides_apart: bool = False,
     reduction: Reduction | None = None,
+    unwarping: Unwarping | None = None,
 ) -> Prepared:
     """Validate two sides of paired points.
 
@@ -86,7 +88,7 @@ def prepare(
     None for those that hold text or, in a data frame, unordered categoricals. Ordered ones count as numbers.
     ties_known: the estimator was trained on tied values, so that they are no cause for a warning.
     sides_apart: nothing of one side may depend on the other, not even the order of its indicator columns.
-    reduction: what is done to wide sides first.
+    reduction, unwarping: what is done to wide sides first, and to sides of a modality then.
     max_points: of the columns of x and of y, the number of points to use at most, a choice that the order of the points
     does not move (a warning says so).
     Raises an `InputError` subclass.
@@ -126,9 +128,20 @@ def prepare(
         replace(side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns), dim=dims[0]),
         replace(side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns), dim=dims[1]),
     )
+    if unwarping is not None:
+        *read, told = unwarping.apply(x_columns, y_columns, sides_apart)
+        warnings.extend(told)
+        sides = (_read_through(sides[0], read[0]), _read_through(sides[1], read[1]))
     if sides[0].orders & sides[1].orders:
         warnings.append(Notice(f"a column of x and one of y {FUNCTIONS}", "deterministic"))
     return Prepared(*sides, warnings=tuple(warnings))
+
+
+def _read_through(side: Side, values: NDArray[np.float64] | None) -> Side:
+    """The side with other values, where there are any."""
+    if values is None:
+        return side
+    return replace(side, values=np.ascontiguousarray(values), groups=(0,) * values.shape[1])
 
 
 def random_generator(random_state: int | None) -> np.random.Generator:

@@ -30,7 +30,7 @@ from mist.evaluation.prediction import evaluate_network
 from mist.evaluation.report import format_table
 from mist.evaluation.summary import summarise
 from mist.finetuning import FinetunedEstimator, finetune
-from mist.finetuning.report import lookalike_suite
+from mist.finetuning.report import as_read, lookalike_suite
 from mist.inference import Estimator
 
 __all__ = ["MODALITIES", "main", "self_consistency"]
@@ -38,17 +38,15 @@ __all__ = ["MODALITIES", "main", "self_consistency"]
 Array = NDArray[np.float64]
 
 _SCENE_SAMPLES = 60_000
-_SIZE = 5
 _ROWS = 8  # of an image of a digit
 
 
-def scene_samples(seed: int) -> tuple[Array, Array]:
-    """Unlabelled, unpaired images of both sides, (60000, 25) each."""
+def scene_samples(size: int, seed: int) -> tuple[Array, Array]:
+    """Unlabelled, unpaired images of both sides, (60000, size²) each."""
     generator = torch.Generator().manual_seed(seed)
-    render = Scenes(_SIZE)
+    render = Scenes(size)
     first, second = (
-        render(torch.randn(_SCENE_SAMPLES, _SIZE**2, dtype=torch.float64, generator=generator)).numpy()
-        for _ in range(2)
+        render(torch.randn(_SCENE_SAMPLES, size**2, dtype=torch.float64, generator=generator)).numpy() for _ in range(2)
     )
     return first, second
 
@@ -115,13 +113,14 @@ def _finetune(estimator: Estimator, x: Array, y: Array, name: str, arguments: ar
 
 
 def _scenes(estimator: Estimator, arguments: argparse.Namespace) -> None:
-    made = _finetune(estimator, *scene_samples(arguments.seed), "scenes", arguments)
-    render = Scenes(_SIZE)
-    law = LookAlikes(render, render, _SIZE**2, _SIZE**2, made.report.num_points, turned_share=0.0)
+    size = arguments.size
+    made = _finetune(estimator, *scene_samples(size, arguments.seed), "scenes", arguments)
+    render = Scenes(size)
+    law = LookAlikes(render, render, size**2, size**2, made.report.num_points, turned_share=0.0)
     suite = lookalike_suite(law, arguments.datasets, EVALUATION_SEED + 1_000 + arguments.seed)
     rows = [
-        summarise(evaluate_network(network, suite), "images of known MI", name)
-        for name, network in (("before", estimator.network), ("after", made.network))
+        summarise(evaluate_network(one.network, as_read(one.checkpoint, suite)), "images of known MI", name)
+        for name, one in (("before", estimator), ("after", made))
     ]
     print(f"\n{format_table(rows)}")
     errors = [abs(BASELINES["ksg"](data.x, data.y) - data.mi) for data in suite]
@@ -155,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_parser("mist.evaluation.modalities", __doc__)
     parser.add_argument("modality", choices=list(MODALITIES))
     parser.add_argument("--steps", type=int, help="of fine-tuning (default: that of mist.finetune)")
+    parser.add_argument("--size", type=int, default=3, help="pixels of a side of a scene, odd (default: 3)")
     parser.add_argument("--datasets", type=int, default=512, help="labelled ones of scenes (default: 512)")
     parser.add_argument("--head-only", action="store_true", help="let the network's head alone learn")
     parser.add_argument("--out", type=Path, help="folder for the checkpoint and the figure")

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from data_gen.flows import density_layers
 from mist.scores import double_ranks, gaussian_scores
+from mist.triangular import TriangularMap
 
-__all__ = ["FlowFit", "SideFlow", "dequantised_scores", "fit_flow"]
+__all__ = ["FlowFit", "SideFlow", "dequantised_scores", "fit_flow", "fit_triangular"]
+
+Flow = TypeVar("Flow", "SideFlow", TriangularMap)
 
 _LAYERS, _HIDDEN = 8, 64
 _KEPT_ASIDE = 0.2  # of the samples, to stop by
 _BATCH, _RATE, _CLIP = 128, 1e-3, 5.0  # of few samples; twice the batch and the rate of many
 _WEIGHT_DECAYS = 1.0, 3.0  # the better one is taken, where samples are few; else the first
+_TRIANGULAR_DECAYS = 0.1, 1.0, 3.0
 _FEW_SAMPLES = 4000
 _JITTER = 0.1  # noise on the scores in fitting (Bishop 1995), fading to none
 _PATIENCE, _MOST_EPOCHS, _MOST_STEPS = 30, 300, 4000
@@ -111,13 +116,30 @@ def fit_flow(
     Ties are broken anew in every epoch. A flow that no epoch makes better than the Gaussian of the same covariance is
     that Gaussian. FloatingPointError where the flow found does not invert to a thousandth of the points' spacing.
     """
+    return _fit_best(lambda: SideFlow(columns.shape[-1], seed=seed), _WEIGHT_DECAYS, columns, seed, progress)
+
+
+def fit_triangular(
+    columns: Tensor, *, seed: int = 0, progress: Callable[[str], None] | None = None
+) -> tuple[TriangularMap, FlowFit]:
+    """The triangular map of a side, fitted as its flow is."""
+    return _fit_best(lambda: TriangularMap(columns.shape[-1], seed=seed), _TRIANGULAR_DECAYS, columns, seed, progress)
+
+
+def _fit_best(
+    make: Callable[[], Flow],
+    weight_decays: Sequence[float],
+    columns: Tensor,
+    seed: int,
+    progress: Callable[[str], None] | None,
+) -> tuple[Flow, FlowFit]:
     generator = torch.Generator().manual_seed(seed)
     columns = columns[torch.randperm(len(columns), generator=generator)]
     num_aside = max(1, round(_KEPT_ASIDE * len(columns)))
     aside = dequantised_scores(columns, generator)[:num_aside]
-    found: list[tuple[SideFlow, FlowFit]] = []
-    for weight_decay in _WEIGHT_DECAYS if len(columns) < _FEW_SAMPLES else _WEIGHT_DECAYS[:1]:
-        found.append(_fit(columns, num_aside, aside, weight_decay, seed, progress))
+    found: list[tuple[Flow, FlowFit]] = []
+    for weight_decay in weight_decays if len(columns) < _FEW_SAMPLES else weight_decays[:1]:
+        found.append(_fit(make(), columns, num_aside, aside, weight_decay, seed, progress))
         if columns.shape[-1] == 1:
             break
     flow, fit = max(found, key=lambda one: one[1].flow)
@@ -127,16 +149,16 @@ def fit_flow(
 
 
 def _fit(
+    flow: Flow,
     columns: Tensor,
     num_aside: int,
     aside: Tensor,
     weight_decay: float,
     seed: int,
     progress: Callable[[str], None] | None,
-) -> tuple[SideFlow, FlowFit]:
+) -> tuple[Flow, FlowFit]:
     """The flow at its best epoch; the first samples are those of `aside`."""
     generator = torch.Generator().manual_seed(seed)
-    flow = SideFlow(columns.shape[-1], seed=seed)
     flow.standardise_by(dequantised_scores(columns, generator)[num_aside:])
 
     def held_out() -> float:
@@ -174,7 +196,7 @@ def _fit(
     return flow, FlowFit(gaussian, best, found_at)
 
 
-def _check_exact(flow: SideFlow, scores: Tensor) -> None:
+def _check_exact(flow: SideFlow | TriangularMap, scores: Tensor) -> None:
     exact = copy.deepcopy(flow).double()
     base = exact.inverse(scores.double())
     error = torch.linalg.vector_norm(exact.inverse(exact(base)) - base, dim=-1)

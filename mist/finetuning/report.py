@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.lookalikes import LookAlikes
+from mist.checkpoint import Checkpoint
 from mist.evaluation.prediction import evaluate_network
 from mist.evaluation.report import format_table
 from mist.evaluation.suites import Dataset
 from mist.evaluation.summary import Summary, summarise
-from mist.finetuning.samples import SideReport
+from mist.finetuning.sides import SideReport
 from mist.finetuning.tuning import Choice
+from mist.inputs import prepare
 from mist.network import MISTNetwork
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FinetuneReport", "before_and_after", "lookalike_suite"]
+__all__ = ["FinetuneReport", "as_read", "before_and_after", "lookalike_suite"]
 
 _SUITE_BATCH = 8
 
@@ -84,6 +86,7 @@ class FinetuneReport:
                 "dim": side.dim,
                 "variance": side.variance,
                 "tied": side.tied,
+                "unwarped": side.unwarped,
                 "classifier_accuracy": side.flow.accuracy,
             }
             for name, side in (("x", self.x), ("y", self.y))
@@ -139,12 +142,21 @@ class FinetuneReport:
         return figure
 
 
+def as_read(checkpoint: Checkpoint, suite: Sequence[Dataset]) -> list[Dataset]:
+    """What a checkpoint's network is given for data sets of numbers."""
+    found = []
+    for data in suite:
+        sides = prepare(data.x, data.y, ties_known=True, reduction=checkpoint.reduction, unwarping=checkpoint.unwarping)
+        found.append(replace(data, x=sides.x.values.astype(np.float32), y=sides.y.values.astype(np.float32)))
+    return found
+
+
 def before_and_after(
-    networks: Sequence[MISTNetwork], datasets: Sequence[Dataset], suite: str
+    networks: Sequence[MISTNetwork], suites: Sequence[Sequence[Dataset]], name: str
 ) -> tuple[Summary, Summary]:
-    """What the parent and the fine-tuned network make of the same data sets."""
+    """What the parent and the fine-tuned network make of data sets, as each of them reads them."""
     before, after = (
-        summarise(evaluate_network(network, datasets), suite, cell)
-        for network, cell in zip(networks, ("before", "after"), strict=True)
+        summarise(evaluate_network(network, datasets), name, cell)
+        for network, datasets, cell in zip(networks, suites, ("before", "after"), strict=True)
     )
     return before, after

@@ -23,13 +23,15 @@ from mist.errors import InputError
 from mist.evaluation.suites import core
 from mist.finetuning.flow import dequantised_scores
 from mist.finetuning.recalibration import recalibrate_locally
-from mist.finetuning.report import FinetuneReport, before_and_after, lookalike_suite
-from mist.finetuning.samples import Side, fit_side, read_samples
+from mist.finetuning.report import FinetuneReport, as_read, before_and_after, lookalike_suite
+from mist.finetuning.samples import read_samples
+from mist.finetuning.sides import Side, fit_sides
 from mist.finetuning.tuning import TuningConfig, tune
 from mist.inference import Estimator
 from mist.network import MISTNetwork
 from mist.reduction import Reduction
 from mist.training.calibration import CALIBRATION_SEED
+from mist.unwarping import Unwarping
 
 __all__ = ["FinetunedEstimator", "finetune"]
 
@@ -55,11 +57,12 @@ def finetune(
     *,
     name: str = "finetuned",
     num_points: tuple[int, int] | None = None,
-    max_steps: int = 1000,
+    max_steps: int = 600,
     learning_rate: float = 5e-4,
     head_only: bool = False,
     original_share: float = 0.5,
     max_columns: int | None = None,
+    unwarp: bool = True,
     random_state: int = 0,
     progress: bool = True,
 ) -> FinetunedEstimator:
@@ -74,15 +77,18 @@ def finetune(
     max_steps, learning_rate: of the loop; the best step by validation is taken.
     head_only: attention and embeddings stay as they are, the head alone learns.
     original_share: of batches from the law that the estimator was trained on, so that it is not forgotten. (Of one that
-        was fine-tuned before, the law it began with.)
+        was fine-tuned before, the law it began with; new maps take the place of those that it reads sides through.)
     max_columns: of a side with more columns than the estimator was trained on (64), as many leading principal
         components of the scores are read, in prediction too; None: an error says that there are too many.
+    unwarp: a side whose law is not Gaussian is read, in prediction too, through a map of it to N(0, I), which brings
+        out what large variation hides of small; MI is what it was. False, where single columns of X are known to go
+        with single columns of Y: the map mixes columns.
     random_state: seed of everything, 0 to 2³² - 1; the same call gives the same estimator.
     progress: show what is going on.
 
-    A normalizing flow learns the law of each side from half of the samples; joints with known MI whose sides are
-    N(0, I) are pushed through the flows and so look like the samples; the estimator is trained and recalibrated on
-    these. The report is about joints that were pushed through flows fitted to the other half.
+    Flows and triangular maps learn the law of each side from half of the samples; joints with known MI whose sides are
+    N(0, I) are pushed through these and so look like the samples; the estimator is trained and recalibrated on such
+    joints. The report is about joints that were pushed through what was fitted to the other half.
     Raises an `InputError` subclass for samples and options that cannot be used.
     """
     widest = int(estimator.checkpoint.trained_range("dim_x")[1])
@@ -94,16 +100,14 @@ def finetune(
     dims = samples[0].dim, samples[1].dim
     points = _num_points(estimator, num_points, min(side.num_samples for side in samples), dims)
     clock = _Clock(progress)
-    sides = [fit_side(side, random_state, clock.status) for side in samples]
+    sides = fit_sides(samples, random_state, unwarp, clock.status if progress else None)
     for label, side in zip(("X", "Y"), sides, strict=True):
         clock.say(f"{label}: {side.report}")
     clock.lap("flows")
     original = MetaDistribution.from_dict(estimator.config["meta_distribution"])
-    known, kept_aside = (
-        LookAlikes(sides[0].flows[half], sides[1].flows[half], *dims, points, max_mi=original.max_mi) for half in (0, 1)
-    )
+    known, kept_aside = (_lookalikes(sides, half, points, original.max_mi) for half in (0, 1))
     parent = estimator.network
-    network = _copy(parent, dequantise=any(side.tied for side in samples))
+    network = _copy(parent, dequantise=any(side.samples.tied for side in sides))
     looks = math.ceil(max_steps / _VAL_EVERY) if max_steps > 4 * _VAL_EVERY else min(4, max_steps)
     config = TuningConfig(
         max_steps=looks * (max_steps // looks),  # the last step is looked at, too
@@ -124,9 +128,13 @@ def finetune(
     )
     clock.lap("recalibration")
     networks = parent, network
-    suite = lookalike_suite(kept_aside, _EVALUATION_DATASETS, EVALUATION_SEED + random_state)
-    lookalikes = before_and_after(networks, suite, "look-alikes")
-    before = before_and_after(networks, core(_EVALUATION_DATASETS, meta=original), "law of the parent")
+    as_they_are = replace(kept_aside, read_x=None, read_y=None)
+    suites = [
+        lookalike_suite(law, _EVALUATION_DATASETS, EVALUATION_SEED + random_state) for law in (as_they_are, kept_aside)
+    ]
+    suites[0] = as_read(estimator.checkpoint, suites[0])
+    lookalikes = before_and_after(networks, suites, "look-alikes")
+    before = before_and_after(networks, [core(_EVALUATION_DATASETS, meta=original)] * 2, "law of the parent")
     clock.lap("evaluation")
     report = FinetuneReport(
         x=sides[0].report,
@@ -143,7 +151,25 @@ def finetune(
     )
     components = samples[0].components, samples[1].components
     reduction = None if components == (None, None) else Reduction(*components)
-    return _as_estimator(estimator, network, name, report, reduction, random_state)
+    unwarping = Unwarping(sides[0].map, sides[1].map) if any(side.report.unwarped for side in sides) else None
+    return _as_estimator(estimator, network, name, report, reduction, unwarping, random_state)
+
+
+def _lookalikes(sides: list[Side], half: int, num_points: tuple[int, int], max_mi: float) -> LookAlikes:
+    """Pushed through what one half of the samples has taught, and read as the new estimator will read them."""
+    x, y = sides
+    pushes = list(zip(x.pushes(half), y.pushes(half), strict=True))
+    read_x, read_y = (side.map.unwarp if side.report.unwarped else None for side in sides)
+    return LookAlikes(
+        *pushes[0],
+        x.samples.dim,
+        y.samples.dim,
+        num_points,
+        others=tuple(pushes[1:]),
+        max_mi=max_mi,
+        read_x=read_x,
+        read_y=read_y,
+    )
 
 
 def _check_options(
@@ -216,6 +242,7 @@ def _as_estimator(
     name: str,
     report: FinetuneReport,
     reduction: Reduction | None,
+    unwarping: Unwarping | None,
     seed: int,
 ) -> FinetunedEstimator:
     """Written and read once, so that what is returned is what a saved one will be."""
@@ -242,6 +269,7 @@ def _as_estimator(
             extra={**parent["extra"], "finetuning": report.to_dict()},
             name=name,
             reduction=reduction,
+            unwarping=unwarping,
         )
         made = FinetunedEstimator(load_checkpoint(Path(folder) / "checkpoint"), device=estimator.device)
     made.report = report

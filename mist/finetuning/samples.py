@@ -1,8 +1,7 @@
-"""The samples that a user hands over: checked, reduced where they are too wide, halved, and learned by flows."""
+"""The samples that a user hands over: checked, reduced where they are too wide, and halved."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,51 +12,12 @@ from torch import Tensor
 
 from mist.columns import to_columns
 from mist.errors import InputError, NonFiniteError, TooFewPointsError
-from mist.finetuning.flow import FlowFit, SideFlow, dequantised_scores, fit_flow
-from mist.finetuning.similarity import Similarity, similarity
 from mist.reduction import column_scores, leading_components
 
-__all__ = ["LEAST_SAMPLES", "Samples", "Side", "SideReport", "fit_side", "read_samples"]
+__all__ = ["LEAST_SAMPLES", "Samples", "read_samples"]
 
 LEAST_SAMPLES, _LEAST_PER_COLUMN = 100, 4
 _TIED = 1e-3  # share of pairs of samples that are equal, past which a column counts as discrete
-
-
-@dataclass(frozen=True)
-class SideReport:
-    """What came of one side: columns as given and those read, and how well the flows learned its law.
-
-    `fits` are of the two halves of the samples. `likelihood` is the mean log-likelihood, nats, of the second half under
-    a Gaussian of the first half's covariance and under its flow; `gaussian` and `flow` compare samples of these with
-    the second half.
-    """
-
-    num_samples: int
-    num_columns: int
-    dropped: tuple[int, ...]  # numbers of constant columns
-    dim: int  # columns, or components of them, that are read
-    variance: float  # share of the scores' variance that is read: 1 where columns are read as they are
-    tied: int  # discrete columns, which are dequantised
-    fits: tuple[FlowFit, FlowFit]
-    likelihood: tuple[float, float]
-    gaussian: Similarity
-    flow: Similarity
-
-    def __str__(self) -> str:
-        about = [f"{self.num_samples:,} samples of {self.num_columns} columns"]
-        if self.dropped:
-            about.append(f"{len(self.dropped)} constant ones dropped")
-        if self.variance < 1:
-            about.append(f"read through {self.dim} components with {self.variance:.0%} of the variance of the scores")
-        if self.tied:
-            about.append(f"{self.tied} with ties dequantised")
-        before, after = self.likelihood
-        return (
-            f"{', '.join(about)}; samples that the flow has not seen have a log-likelihood of {after:.2f} nats "
-            f"({before:.2f} under a Gaussian); beside samples of the flow their correlations differ by "
-            f"{self.flow.correlation:.3f} (p = {self.flow.correlation_p:.3f}), and a classifier is right on "
-            f"{self.flow.accuracy:.0%} (p = {self.flow.accuracy_p:.2g}; Gaussian: {self.gaussian.accuracy:.0%})"
-        )
 
 
 @dataclass(frozen=True)
@@ -81,14 +41,12 @@ class Samples:
         """Columns to learn from."""
         return self.halves[0].shape[1]
 
-
-@dataclass(frozen=True)
-class Side:
-    """Samples of one side, and the flows of its halves."""
-
-    samples: Samples
-    flows: tuple[SideFlow, SideFlow]
-    report: SideReport
+    @property
+    def read(self) -> tuple[tuple[int, ...], int]:
+        """Which columns these are of those that an estimator is given, or of their components, and of how many."""
+        if self.components is not None:
+            return tuple(range(self.dim)), self.dim
+        return tuple(k for k in range(self.num_columns) if k not in self.dropped), self.num_columns
 
 
 def read_samples(data: Any, label: str, widest: int, max_columns: int | None, seed: int) -> Samples:
@@ -116,7 +74,7 @@ def read_samples(data: Any, label: str, widest: int, max_columns: int | None, se
         )
     order = np.random.default_rng(seed).permutation(len(values))
     first, second = np.array_split(values[order], 2)
-    varies = np.minimum(np.ptp(first, axis=0), np.ptp(second, axis=0)) > 0
+    varies = np.ptp(values, axis=0) > 0
     if not varies.any():
         raise InputError(f"got {label} without a column that varies, expected at least one")
     dropped = tuple(np.flatnonzero(~varies).tolist())
@@ -148,32 +106,3 @@ def _share_of_ties(column: NDArray[np.float64]) -> float:
     """The share of pairs of samples that are equal."""
     counts = np.unique(column, return_counts=True)[1].astype(float)
     return float((counts * (counts - 1)).sum() / (len(column) * (len(column) - 1)))
-
-
-def fit_side(samples: Samples, seed: int, progress: Callable[[str], None] | None = None) -> Side:
-    """Fit a flow to each half, and hold what the first has learned against the second."""
-    generator = torch.Generator().manual_seed(seed)
-    (flow, fit), (other, other_fit) = (
-        fit_flow(half, seed=2 * seed + number, progress=progress) for number, half in enumerate(samples.halves)
-    )
-    unseen = dequantised_scores(samples.halves[1], generator)
-    plain = SideFlow(samples.dim, num_layers=0)
-    plain.standardise_by(dequantised_scores(samples.halves[0], generator))
-    base = torch.randn(unseen.shape, generator=generator)
-    gaussian, learned = (
-        similarity(unseen, dequantised_scores(one(base).double(), generator), seed) for one in (plain, flow)
-    )
-    before, after = (float(one.log_likelihood(unseen).mean()) for one in (plain, flow))
-    report = SideReport(
-        num_samples=samples.num_samples,
-        num_columns=samples.num_columns,
-        dropped=samples.dropped,
-        dim=samples.dim,
-        variance=samples.variance,
-        tied=samples.tied,
-        fits=(fit, other_fit),
-        likelihood=(before, after),
-        gaussian=gaussian,
-        flow=learned,
-    )
-    return Side(samples, (flow, other), report)

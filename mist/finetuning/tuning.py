@@ -35,7 +35,7 @@ _MOST_FORGOTTEN = 0.1  # of the CRPS on the original law, by validation
 class TuningConfig:
     """How long and how fast; a step is a batch of 8 to 128 data sets."""
 
-    max_steps: int = 1000
+    max_steps: int = 600
     learning_rate: float = 5e-4
     warmup_steps: int = 50
     ema_decay: float = 0.99

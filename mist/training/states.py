@@ -27,7 +27,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        part = target.with_name(f".{target.name}.part")  # one name: what a killed run left is written over
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:

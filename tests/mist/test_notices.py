@@ -102,5 +102,6 @@ def test_a_kind_travels() -> None:
 
 
 def test_every_kind_is_tried() -> None:
-    elsewhere = {"saturation", "few points", "novelty", "reduced"}  # the last two: test_novelty, test_reduction
+    # the last three: test_novelty, test_reduction, test_unwarping
+    elsewhere = {"saturation", "few points", "novelty", "reduced", "unrecognised"}
     assert set(get_args(NoticeKind)) == {*ESTIMATES, *elsewhere}

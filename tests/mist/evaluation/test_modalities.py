@@ -32,11 +32,11 @@ def test_self_consistency_is_of_rows_functions_and_pairs() -> None:
 
 
 def test_scene_samples_are_images_of_two_sides() -> None:
-    x, y = scene_samples(0)
+    x, y = scene_samples(5, 0)
     assert (
         x.shape == y.shape == (60_000, 25) and np.abs(x).max() < 1 and abs(np.corrcoef(x[:, 0], y[:, 0])[0, 1]) < 0.03
     )
-    np.testing.assert_array_equal(x, scene_samples(0)[0])
+    np.testing.assert_array_equal(x, scene_samples(5, 0)[0])
 
 
 @pytest.mark.parametrize("modality", ["scenes", "digits", "diabetes"])
@@ -55,8 +55,8 @@ def test_command(
         return estimator
 
     monkeypatch.setattr(modalities, "finetune", unchanged)
-    monkeypatch.setattr(modalities, "scene_samples", lambda seed: (np.zeros((4, 25)), np.zeros((4, 25))))
-    arguments = [modality, "--steps", "3", "--datasets", "8", "--out", str(tmp_path)]
+    monkeypatch.setattr(modalities, "scene_samples", lambda size, seed: (np.zeros((4, size**2)),) * 2)
+    arguments = [modality, "--steps", "3", "--datasets", "8", "--size", "5", "--out", str(tmp_path)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     expected = {"scenes": "KSG (k = 5): MAE", "digits": "additivity", "diabetes": "after   MIEstimate"}

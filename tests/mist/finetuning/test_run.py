@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import mist
 from mist.calibration import LocalCalibration
-from mist.finetuning import FinetunedEstimator
+from mist.finetuning import FinetunedEstimator, run
 from mist.finetuning.samples import read_samples
 
 Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -90,6 +90,27 @@ def test_ties_are_dequantised_in_prediction(finetuned: FinetunedEstimator, sampl
     generator = np.random.default_rng(1)
     noisy = [finetuned.estimate(*(side + 0.9 * generator.random(side.shape) for side in (x, y))).mi for _ in range(20)]
     assert min(noisy) - np.std(noisy) <= found <= max(noisy) + np.std(noisy)
+
+
+def test_a_curved_side_is_read_through_its_map(parent: mist.Estimator, short: dict[str, Any], tmp_path: Path) -> None:
+    """In prediction and in the look-alikes alike: a saved child knows its own samples, and not those of the other."""
+    generator = np.random.default_rng(5)
+    place, across = generator.normal(size=(2, 1200))
+    bent = np.stack([place, place + 0.2 * generator.normal(size=1200), np.cos(1.5 * place) + 0.2 * across], axis=1)
+    straight = generator.normal(size=(300, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_EVALUATION_DATASETS", 16)
+        found = mist.finetune(parent, bent, straight, **short)
+    assert found.report.x.unwarped and not found.report.y.unwarped
+    assert found.report.x.likelihood[2] > found.report.x.likelihood[0] + 0.3
+    assert "it is read through its triangular map" in str(found.report)
+    unwarping = mist.load(found.save(tmp_path / "bent")).checkpoint.unwarping
+    assert unwarping is not None and not unwarping.x.as_is and unwarping.y.as_is
+    assert found.estimate(bent[:40], straight[:40]).warnings == ()
+    with pytest.warns(mist.MISTWarning, match="x does not look like the samples of either side"):
+        found.estimate(generator.normal(size=(40, 3)) ** 3, straight[:40])
+    plain = mist.finetune(parent, bent, straight, **{**short, "unwarp": False})
+    assert plain.checkpoint.unwarping is None and not plain.report.x.unwarped
 
 
 def test_head_only_moves_the_head_alone(parent: mist.Estimator, samples: Samples, short: dict[str, Any]) -> None:

@@ -22,6 +22,18 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["last.ckpt"]
 
 
+def test_what_a_killed_write_left_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    with monkeypatch.context() as killed:
+        killed.setattr(states.os, "replace", lambda *_: None)
+        killed.setattr(Path, "unlink", lambda *_: None)
+        files.save_checkpoint({"step": 1}, path)
+    assert len(os.listdir(tmp_path)) == 1 and not path.exists()
+    monkeypatch.setattr(states.os, "getpid", lambda: 1)  # another process
+    files.save_checkpoint({"step": 1}, path)
+    assert os.listdir(tmp_path) == ["last.ckpt"]
+
+
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_full_disk_loses_nothing(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"

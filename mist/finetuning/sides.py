@@ -1,0 +1,193 @@
+"""The law of both sides, learned by flows of each half of the samples, and what the sides are read through."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_gen.lookalikes import Push
+from mist.finetuning.flow import SideFlow, dequantised_scores, fit_flow, fit_triangular
+from mist.finetuning.samples import Samples
+from mist.finetuning.similarity import Similarity, similarity
+from mist.triangular import TriangularMap
+from mist.unwarping import Margins, SideMap
+
+__all__ = ["Side", "SideReport", "fit_sides"]
+
+Progress = Callable[[str], None]
+
+# What is fitted to each side: whether a triangular map, to which half, and another seed.
+_FITS = ((False, 0, 0), (False, 1, 1), (True, 0, 0), (True, 1, 1), (True, 0, 2))
+_LEAST_SHARE = 0.5  # of what the flow gains over a Gaussian
+_LEAST_GAIN = 0.02  # nats for each column: less is not worth that columns are mixed
+
+
+@dataclass(frozen=True)
+class SideReport:
+    """What came of one side: columns as given and those read, and how well the flows learned its law.
+
+    `likelihood` is the mean log-likelihood, nats, of the second half of the samples under a Gaussian of the first
+    half's covariance, under its flow and under its triangular map. `gaussian` and `flow` compare samples of the
+    Gaussian, and of what most look-alikes are pushed through, with the second half. `unwarped`: the side is read
+    through its triangular map, and most look-alikes are pushed through such a map.
+    """
+
+    num_samples: int
+    num_columns: int
+    dropped: tuple[int, ...]  # numbers of constant columns
+    dim: int  # columns, or components of them, that are read
+    variance: float  # share of the scores' variance that is read: 1 where columns are read as they are
+    tied: int  # discrete columns, which are dequantised
+    likelihood: tuple[float, float, float]
+    unwarped: bool
+    gaussian: Similarity
+    flow: Similarity
+
+    def __str__(self) -> str:
+        about = [f"{self.num_samples:,} samples of {self.num_columns} columns"]
+        if self.dropped:
+            about.append(f"{len(self.dropped)} constant ones dropped")
+        if self.variance < 1:
+            about.append(f"read through {self.dim} components with {self.variance:.0%} of the variance of the scores")
+        if self.tied:
+            about.append(f"{self.tied} with ties dequantised")
+        gaussian, flow, triangular = self.likelihood
+        read = "through its triangular map" if self.unwarped else "as it is"
+        return (
+            f"{', '.join(about)}; samples that were not seen have a log-likelihood of {flow:.2f} nats under the flow "
+            f"({gaussian:.2f} under a Gaussian, {triangular:.2f} under the triangular map; it is read {read}); beside "
+            f"synthetic samples their correlations differ by {self.flow.correlation:.3f} "
+            f"(p = {self.flow.correlation_p:.3f}), and a classifier is right on {self.flow.accuracy:.0%} "
+            f"(p = {self.flow.accuracy_p:.2g}; Gaussian: {self.gaussian.accuracy:.0%})"
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """Samples of one side, and what was fitted to its halves."""
+
+    samples: Samples
+    flows: tuple[SideFlow, SideFlow]
+    triangular: tuple[TriangularMap, TriangularMap]
+    again: TriangularMap  # another fit to the first half: between the two lie the errors of a fit
+    report: SideReport
+
+    @property
+    def map(self) -> SideMap:
+        """What the side is read through, with margins where nothing is tied; or only what it looks like."""
+        columns, width = self.samples.read
+        if not self.report.unwarped:
+            plain = TriangularMap(self.samples.dim, hidden=0)
+            plain.standardise_by(dequantised_scores(self.samples.halves[0], torch.Generator().manual_seed(0)))
+            return SideMap(columns, width, plain, as_is=True)
+        margins = None if self.samples.tied else Margins.of(self.samples.halves[0].numpy())
+        return SideMap(columns, width, self.triangular[0], margins)
+
+    def pushes(self, half: int) -> tuple[Push, Push]:
+        """Maps of N(0, I) to the law that one half has taught: the one to take first, and another."""
+        if not self.report.unwarped:
+            return self.flows[half], self.flows[half]
+        return (self.again, self.triangular[1])[half], self.flows[half]
+
+
+def fit_sides(
+    samples: Sequence[Samples], seed: int, unwarp: bool = True, progress: Progress | None = None
+) -> list[Side]:
+    """Fit a flow and a triangular map to each half of each side, and hold what those of the first half have learned
+    against the second.
+
+    A side is read through its map, if `unwarp`, where this tells clearly more of the second half than a Gaussian does,
+    and at least half of what the flow tells.
+    """
+    jobs = [
+        (triangular, side.halves[half].numpy(), 3 * seed + number, progress)
+        for side in samples
+        for triangular, half, number in _FITS
+    ]
+    # Small steps gain nothing from a second thread, but from a second process. (Elsewhere processes are not forked, and
+    # would need a guarded main module.)
+    # Neither may gradients be taken in a forked process where there is a GPU.
+    forked = sys.platform == "linux" and not torch.cuda.is_available()
+    workers = min(len(jobs), len(os.sched_getaffinity(0))) if forked else 1
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+            states = list(pool.map(_fitted_apart, *zip(*jobs, strict=True)))
+    else:
+        states = [_fitted(*job) for job in jobs]
+    found = []
+    for number, side in enumerate(samples):
+        own = states[len(_FITS) * number : len(_FITS) * (number + 1)]
+        flows = [_flow(side.dim, state) for state in own[:2]]
+        maps = [TriangularMap.from_state(_tensors(state)) for state in own[2:]]
+        found.append(_side(side, (flows[0], flows[1]), (maps[0], maps[1]), maps[2], seed, unwarp))
+    return found
+
+
+def _fitted(
+    triangular: bool, columns: NDArray[np.float64], seed: int, progress: Progress | None
+) -> dict[str, NDArray[np.float32]]:
+    fit = fit_triangular if triangular else fit_flow
+    state = fit(torch.from_numpy(columns), seed=seed, progress=progress)[0].state_dict()
+    return {key: value.numpy() for key, value in state.items()}
+
+
+def _fitted_apart(
+    triangular: bool, columns: NDArray[np.float64], seed: int, progress: Progress | None
+) -> dict[str, NDArray[np.float32]]:
+    torch.set_num_threads(1)
+    return _fitted(triangular, columns, seed, progress)
+
+
+def _tensors(state: dict[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
+
+
+def _flow(dim: int, state: dict[str, NDArray[np.float32]]) -> SideFlow:
+    flow = SideFlow(dim)
+    flow.load_state_dict(_tensors(state))
+    return flow.eval().requires_grad_(False)
+
+
+def _side(
+    samples: Samples,
+    flows: tuple[SideFlow, SideFlow],
+    triangular: tuple[TriangularMap, TriangularMap],
+    again: TriangularMap,
+    seed: int,
+    unwarp: bool,
+) -> Side:
+    generator = torch.Generator().manual_seed(seed)
+    unseen = dequantised_scores(samples.halves[1], generator)
+    plain = SideFlow(samples.dim, num_layers=0)
+    plain.standardise_by(dequantised_scores(samples.halves[0], generator))
+    likelihood = [float(one.log_likelihood(unseen).mean()) for one in (plain, flows[0], triangular[0])]
+    gained = likelihood[2] - likelihood[0]
+    least = max(_LEAST_GAIN * samples.dim, _LEAST_SHARE * (likelihood[1] - likelihood[0]))
+    unwarped = unwarp and gained > least
+    base = torch.randn(unseen.shape, generator=generator)
+    gaussian, learned = (
+        similarity(unseen, dequantised_scores(one(base).double(), generator), seed)
+        for one in (plain, again if unwarped else flows[0])
+    )
+    report = SideReport(
+        num_samples=samples.num_samples,
+        num_columns=samples.num_columns,
+        dropped=samples.dropped,
+        dim=samples.dim,
+        variance=samples.variance,
+        tied=samples.tied,
+        likelihood=(likelihood[0], likelihood[1], likelihood[2]),
+        unwarped=unwarped,
+        gaussian=gaussian,
+        flow=learned,
+    )
+    return Side(samples, flows, triangular, again, report)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
@@ -14,18 +13,18 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from mist.columns import Discrete
 from mist.devices import choose_device
-from mist.errors import InputError, MISTError, MISTWarning, Notice, TrainedRangeError
+from mist.errors import InputError, MISTWarning, Notice, TrainedRangeError
+from mist.estimation import batches_of_a_shape, predict_prepared
 from mist.independence import IndependenceTest, permutation_test
-from mist.inputs import NanPolicy, Prepared, Side, prepare
+from mist.inputs import NanPolicy, Prepared, prepare
 from mist.multivariate import conditional_mutual_information, o_information, total_correlation
 from mist.network import MISTNetwork
-from mist.notices import emit, novelty_notice, range_notices, saturated, saturation_notice, untrained_categories
+from mist.notices import emit, range_notices, untrained_categories
 from mist.reliability import Reliability, reliability
 from mist.result import InformationEstimate, MIEstimate, Units, check_units
 from mist.screening import PairwiseMI, RelevanceMI, pairwise, relevance
@@ -35,9 +34,6 @@ from mist.tables import Columns, TableNanPolicy
 __all__ = ["Estimator", "OnLimit", "estimate", "load"]
 
 OnLimit = Literal["raise", "warn", "subsample"]
-
-# A batch of `estimate_many` holds at most this many data sets, points times coordinates, and pairs of coordinates.
-_MAX_BATCH, _MAX_BATCH_NUMBERS, _MAX_BATCH_PAIRS = 64, 1 << 20, 1 << 17
 
 
 def load(
@@ -147,7 +143,7 @@ class Estimator:
             emit(result.warnings)
             return result
         prepared = self._prepare(x, y, units, nan_policy, on_limit, discrete_x, discrete_y)
-        result = self._predict([prepared], units)[0]
+        result = predict_prepared(self, [prepared], units)[0]
         emit(result.warnings)
         return result
 
@@ -180,20 +176,11 @@ class Estimator:
                 prepared.append(self._prepare(x, y, units, nan_policy, on_limit, discrete_x, discrete_y))
             except InputError as error:
                 raise type(error)(f"data set {index}: {error}") from error
-        same_shape: dict[Any, list[int]] = defaultdict(list)
-        for index, data in enumerate(prepared):
-            same_shape[data.num_points, data.x.groups, data.y.groups].append(index)
         results: dict[int, MIEstimate] = {}
-        for (num_points, groups_x, groups_y), indices in same_shape.items():
-            dim = max(1, len(groups_x) + len(groups_y))
-            size = batch_size or max(
-                1, min(_MAX_BATCH, _MAX_BATCH_NUMBERS // (num_points * dim), _MAX_BATCH_PAIRS // dim**2)
-            )
-            for start in range(0, len(indices), size):
-                batch = indices[start : start + size]
-                results.update(zip(batch, self._predict([prepared[i] for i in batch], units)))
-                if progress:
-                    print(f"\r{len(results)}/{len(prepared)} data sets", end="", file=sys.stderr, flush=True)
+        for batch in batches_of_a_shape(prepared, batch_size):
+            results.update(zip(batch, predict_prepared(self, [prepared[i] for i in batch], units)))
+            if progress:
+                print(f"\r{len(results)}/{len(prepared)} data sets", end="", file=sys.stderr, flush=True)
         if progress and prepared:
             print(file=sys.stderr)
         ordered = [results[index] for index in range(len(prepared))]
@@ -383,51 +370,6 @@ class Estimator:
 
     def _most_points(self, dim_x: int, dim_y: int) -> int:
         return int(self.checkpoint.trained_points(dim_x, dim_y)[1])
-
-    def _predict(self, batch: list[Prepared], units: Units) -> list[MIEstimate]:
-        """Estimates of data sets of one shape."""
-        levels = [float(level) for level in self.config["levels"]]
-        first = batch[0]
-        if first.is_degenerate:
-            rows, shares = np.zeros((len(batch), len(levels))), [None] * len(batch)
-        else:
-            with torch.inference_mode():
-                quantiles, novelty = self.network.read(
-                    self._stack([data.x.values for data in batch]),
-                    self._stack([data.y.values for data in batch]),
-                    self._groups(first.x),
-                    self._groups(first.y),
-                )
-            rows = quantiles.double().cpu().numpy()
-            shares = [None] * len(batch) if novelty is None else novelty.double().cpu().tolist()
-        if not np.isfinite(rows).all():
-            raise MISTError(
-                f"checkpoint {self.checkpoint.label} answered NaN for n={first.num_points}, "
-                f"dim_x={first.x.dim}, dim_y={first.y.dim}: expected finite quantiles; please report the data set"
-            )
-        return [
-            MIEstimate.from_nats(
-                levels,
-                row.tolist(),
-                units=units,
-                n=data.num_points,
-                dim_x=data.x.dim,
-                dim_y=data.y.dim,
-                warnings=data.warnings
-                + ((saturation_notice(self.checkpoint),) if full else ())
-                + novelty_notice(self.checkpoint, share),
-                checkpoint=self.checkpoint.label,
-                novelty=share,
-            )
-            for data, row, full, share in zip(batch, rows, saturated(self.checkpoint, rows), shares)
-        ]
-
-    def _stack(self, values: list[NDArray[np.float64]]) -> Tensor:
-        return torch.from_numpy(np.stack(values)).to(self.device)
-
-    def _groups(self, side: Side) -> Tensor | None:
-        """Marks of the indicator columns (columns,), None where there is no category."""
-        return torch.tensor(side.groups, device=self.device) if any(side.groups) else None
 
 
 def check_on_limit(on_limit: str) -> None:

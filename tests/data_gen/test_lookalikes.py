@@ -63,6 +63,27 @@ def test_a_batch_is_a_function_of_seed_and_index() -> None:
     assert bool((first.weight == 1).all())
 
 
+def test_other_maps_take_their_share_and_all_is_read_last() -> None:
+    """Maps that say where points went; a data set that a map cannot take is not learned from, whatever is read."""
+
+    def far(points: torch.Tensor) -> torch.Tensor:
+        return points + 100
+
+    def negative(points: torch.Tensor) -> torch.Tensor:
+        return -torch.nan_to_num(points)
+
+    law = replace(LAW, push_x=torch.clone, push_y=torch.clone, others=((far, far),), other_share=0.25, read_y=negative)
+    moved = []
+    for index in range(100):
+        batch = law.batch(11, index)
+        moved += [float(x.mean() > 50) for x in batch.x]
+        assert torch.equal(batch.x.mean((1, 2)) > 50, batch.y.mean((1, 2)) < -50)
+    assert sum(moved) / len(moved) == pytest.approx(0.25, abs=0.07)
+    assert not any(float(x.mean() > 50) for x in replace(law, others=()).batch(11, 0).x)
+    broken = replace(law, push_y=lambda points: torch.full_like(points, torch.inf), others=()).batch(11, 0)
+    assert bool((broken.weight == 0).all()) and bool(broken.y.isfinite().all())
+
+
 def test_a_mixture_draws_from_both_laws_as_often_as_it_says() -> None:
     mixture = Mixture(LAW, NARROW, 0.3)
     original = []

@@ -104,13 +104,17 @@ def test_a_curved_side_is_read_through_its_map(parent: mist.Estimator, short: di
     assert found.report.x.unwarped and not found.report.y.unwarped
     assert found.report.x.likelihood[2] > found.report.x.likelihood[0] + 0.3
     assert "it is read through its triangular map" in str(found.report)
-    unwarping = mist.load(found.save(tmp_path / "bent")).checkpoint.unwarping
+    again = mist.load(found.save(tmp_path / "bent"))
+    unwarping = again.checkpoint.unwarping
+    assert again.estimate(bent[:40], straight[:40]).quantiles == found.estimate(bent[:40], straight[:40]).quantiles
+    assert 0 < found.independence_test(bent[:40], straight[:40], num_permutations=19).p_value <= 1
     assert unwarping is not None and not unwarping.x.as_is and unwarping.y.as_is
     assert found.estimate(bent[:40], straight[:40]).warnings == ()
     with pytest.warns(mist.MISTWarning, match="x does not look like the samples of either side"):
         found.estimate(generator.normal(size=(40, 3)) ** 3, straight[:40])
-    plain = mist.finetune(parent, bent, straight, **{**short, "unwarp": False})
+    plain = mist.finetune(found, bent, straight, **{**short, "unwarp": False})  # new maps, or none, for the child's
     assert plain.checkpoint.unwarping is None and not plain.report.x.unwarped
+    assert plain.config["lineage"]["parents"][-1] == found.checkpoint.sha256
 
 
 def test_head_only_moves_the_head_alone(parent: mist.Estimator, samples: Samples, short: dict[str, Any]) -> None:

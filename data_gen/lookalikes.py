@@ -48,9 +48,9 @@ class LookAlikes:
     dim_y: int
     num_points: tuple[int, int]
     kinds: dict[str, float] = field(default_factory=_default_kinds)
-    turned_share: float = 0.2  # of groups of data sets
+    turned_share: float = 0.25  # of groups of data sets
     others: tuple[tuple[Push, Push], ...] = ()
-    other_share: float = 0.2  # of groups of data sets, where there are others
+    other_share: float = 0.25  # of groups of data sets, where there are others
     read_x: Push | None = None
     read_y: Push | None = None
     datasets_per_batch: tuple[int, int] = (8, 64)

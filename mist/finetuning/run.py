@@ -232,7 +232,7 @@ def _figure_samples(sides: list[Side], seed: int) -> dict[str, Any]:
         real = dequantised_scores(side.samples.halves[1], generator)[:_FIGURE_SAMPLES]
         found[f"{name}_real"] = real.numpy()
         base = torch.randn(real.shape, generator=generator)
-        found[f"{name}_synthetic"] = dequantised_scores(side.flows[0](base).double(), generator).numpy()
+        found[f"{name}_synthetic"] = dequantised_scores(side.pushes(0)[0](base).double(), generator).numpy()
     return found
 
 

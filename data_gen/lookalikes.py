@@ -18,10 +18,11 @@ from data_gen.standard_sides import GaussianTurns, draw_standard
 from data_gen.stream import Batch, generate_batch
 from data_gen.streams import Streams, structure_generator
 
-__all__ = ["LookAlikes", "Mixture", "Push"]
+__all__ = ["LOOKALIKE", "LookAlikes", "Mixture", "Push"]
 
 Push = Callable[[Tensor], Tensor]
 
+LOOKALIKE = "lookalike"  # first part of the names of its families
 _MIXTURE = 2  # first word of a spawn key, beside those of `data_gen.streams`
 
 
@@ -88,7 +89,7 @@ class LookAlikes:
             for points in pushed:
                 mi = torch.where(points.isfinite().flatten(1).all(-1), mi, torch.inf)  # not kept
             parts.append((_read(pushed[0], self.read_x), _read(pushed[1], self.read_y), mi))
-            families += [f"lookalike-{kind}"] * (stop - start)
+            families += [f"{LOOKALIKE}-{kind}"] * (stop - start)
         x, y, mi = (torch.cat(columns) for columns in zip(*parts, strict=True))
         keep = x.isfinite().all(-1).all(-1) & y.isfinite().all(-1).all(-1) & (mi <= self.max_mi)
         return Batch(

@@ -14,7 +14,7 @@ from torch import Tensor
 from mist.discrete import tied_share
 from mist.panel import CANDIDATES, DF_GRID, Panel, base_panel
 from mist.relations import covariances, hermite, kendall_correlation, relation_features
-from mist.scores import break_ties, canonical_order, double_ranks, gaussian_scores
+from mist.scores import canonical_order, double_ranks, gaussian_scores
 
 __all__ = [
     "FeatureConfig",
@@ -39,12 +39,6 @@ class FeatureConfig:
     num_shifts: int = 8  # cyclic differences of the Kendall-type correlation
     num_informations: int = 12  # leading canonical informations at each ridge
     ties: bool = False  # mark tied columns and offer candidates for discrete pairs: for training mixes that hold some
-    dequantise: bool = False  # spread ties within their step first, but not three or more levels of a category
-
-    @property
-    def knows_ties(self) -> bool:
-        """Whether tied values are no cause for a warning."""
-        return self.ties or self.dequantise
 
     def __post_init__(self) -> None:
         for name in ("num_canonical_pairs", "num_expanded_pairs", "num_shifts", "num_informations"):
@@ -159,8 +153,6 @@ def features_of_ranks(
 ) -> Features:
     """`extract_features` from the double ranks of every coordinate, X's first, (B, D, N) int64."""
     with torch.autocast(device_type=ranks.device.type, enabled=False), torch.no_grad():
-        if config.dequantise:
-            ranks = break_ties(ranks, _marks(groups_x, groups_y, dim_x, ranks) > 0)
         scores = gaussian_scores(ranks)
         return _extract(ranks, scores, scores, dim_x, config, groups_x, groups_y)
 

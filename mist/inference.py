@@ -354,7 +354,7 @@ class Estimator:
             discrete_x=discrete_x,
             discrete_y=discrete_y,
             max_points=self._most_points if on_limit == "subsample" else None,
-            ties_known=self.network.config.features.knows_ties,
+            ties_known=self.network.config.features.ties,
             sides_apart=sides_apart,
             reduction=self.checkpoint.reduction,
             unwarping=self.checkpoint.unwarping,

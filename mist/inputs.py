@@ -124,17 +124,21 @@ def prepare(
     if reduction is not None:
         (x_columns, told_x), (y_columns, told_y) = reduction.apply(x_columns, "x"), reduction.apply(y_columns, "y")
         warnings.extend(told_x + told_y)
-    sides = (
-        replace(side_of(x_columns, warnings, ties_known, others=() if sides_apart else y_columns), dim=dims[0]),
-        replace(side_of(y_columns, warnings, ties_known, others=() if sides_apart else x_columns), dim=dims[1]),
-    )
+    read: list[NDArray[np.float64] | None] = [None, None]
+    told: tuple[Notice, ...] = ()
     if unwarping is not None:
         *read, told = unwarping.apply(x_columns, y_columns, sides_apart)
-        warnings.extend(told)
-        sides = (_read_through(sides[0], read[0]), _read_through(sides[1], read[1]))
+    sides = [
+        replace(
+            side_of(own, warnings, ties_known or through is not None, others=() if sides_apart else others), dim=dim
+        )
+        for own, others, through, dim in zip((x_columns, y_columns), (y_columns, x_columns), read, dims, strict=True)
+    ]
+    sides = [_read_through(side, through) for side, through in zip(sides, read, strict=True)]
+    warnings.extend(told)
     if sides[0].orders & sides[1].orders:
         warnings.append(Notice(f"a column of x and one of y {FUNCTIONS}", "deterministic"))
-    return Prepared(*sides, warnings=tuple(warnings))
+    return Prepared(sides[0], sides[1], warnings=tuple(warnings))
 
 
 def _read_through(side: Side, values: NDArray[np.float64] | None) -> Side:

@@ -63,7 +63,7 @@ class _Terms:
             return self.variables[indices[0]]
         columns = [column for i in indices for column in self.variables[i].columns]
         name = ", ".join(self.variables[i].name for i in indices)
-        return Variable.of(name, columns, self.estimator.network.config.features.knows_ties)
+        return Variable.of(name, columns, self.estimator.network.config.features.ties)
 
     def warnings(self) -> tuple[Notice, ...]:
         num_points = len(self.variables[0].missing)
@@ -88,7 +88,7 @@ def conditional_mutual_information(
     Quantiles are the means of those of the two differences, cut at 0. Cover & Thomas (2006), Eq. 2.60-2.62.
     """
     scale = nats_in(units)
-    variables = read_sides(sides, nan_policy, estimator.network.config.features.knows_ties)
+    variables = read_sides(sides, nan_policy, estimator.network.config.features.ties)
     terms = _Terms(estimator, variables)
     x, y, z = (0,), (1,), (2,)
     constant = any(variables[i].side.values.shape[1] == 0 for i in (0, 1))
@@ -153,7 +153,7 @@ def _read(
     groups = read_groups(table, columns, discrete, "table", "discrete")
     if len(groups) < least:
         raise InputError(f"got {len(groups)} variables, expected at least {least}")
-    variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.knows_ties)
+    variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.ties)
     return _Terms(estimator, variables)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "level_grid",
     "pinball",
     "precision_weight",
+    "quantile_distance",
     "quantile_loss",
 ]
 
@@ -91,6 +92,15 @@ def quantile_loss(compressed: Tensor, mi: Tensor, levels: Tensor, weight: Tensor
     if root_weight:
         loss = loss + root_weight * pinball(2 * (predicted / 2).exp(), 2 * (target / 2).exp(), levels)
     return (loss.mean(-1) * weight).mean()  # not over the kept weight: ranks must average to the whole batch's loss
+
+
+def quantile_distance(compressed: Tensor, target: Tensor, weight: Tensor, root_weight: float) -> Tensor:
+    """Mean distance of quantiles to others of the same levels, (B, Q) each on the compressed scale, on the scales of
+    `quantile_loss`: of what is predicted there, the 1-Wasserstein distance."""
+    distance = (compressed - target).abs()
+    if root_weight:
+        distance = distance + root_weight * (2 * (compressed / 2).exp() - 2 * (target / 2).exp()).abs()
+    return (distance.mean(-1) * weight).mean()
 
 
 def precision_weight(relative_floor: Tensor, exponent: float) -> Tensor:

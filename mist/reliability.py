@@ -139,7 +139,7 @@ class _Points:
         return _Points(self.estimator, self.x + other.x, self.y + other.y)
 
     def predict(self) -> _Predicted:
-        ties = self.estimator.network.config.features.knows_ties
+        ties = self.estimator.network.config.features.ties
         pair = [Variable.of(name, side, ties) for name, side in (("x", self.x), ("y", self.y))]
         quantiles = predict_pairs(self.estimator, [(pair[0], pair[1])])[0][0]
         low, high = interpolate_quantiles(self.levels, quantiles, (0.05, 0.95))
@@ -162,7 +162,7 @@ def reliability(
     """The checks of `Estimator.check`; `discrete` of x and of y."""
     scale = nats_in(units)
     sides = {"x": (x, discrete[0]), "y": (y, discrete[1])}
-    variables = read_sides(sides, nan_policy, estimator.network.config.features.knows_ties)
+    variables = read_sides(sides, nan_policy, estimator.network.config.features.ties)
     points = _Points(estimator, variables[0].columns, variables[1].columns)
     if len(points) < LEAST_POINTS:
         raise TooFewPointsError(

@@ -157,9 +157,9 @@ def canonical_order(ranks: Tensor) -> Tensor:
     return order[..., layout]
 
 
-def break_ties(ranks: Tensor, kept: Tensor) -> Tensor:
-    """Double ranks (B, D, N) with the equal values of a column spread evenly within their step, but for columns `kept`
-    (D,): adding independent noise within a step, which leaves MI unchanged. (B, D, N) without ties there.
+def break_ties(ranks: Tensor) -> Tensor:
+    """Double ranks (B, D, N) with the equal values of a column spread evenly within their step: adding independent
+    noise within a step, which leaves MI unchanged. (B, D, N) without ties.
 
     The noise is a hash of a point's place in the canonical order and of the column's asymmetry, an odd function whose
     sign turns it: what moves no estimate of continuous data moves none of these. (Where every column is binary with
@@ -167,7 +167,7 @@ def break_ties(ranks: Tensor, kept: Tensor) -> Tensor:
     """
     num_points = ranks.shape[-1]
     untied = 2 * (num_points - 1) * num_points * (2 * num_points - 1) // 3  # Σ (2i)²
-    wanted = (ranks.square().sum(-1) != untied) & ~kept  # (B, D): ties lower the sum of squares
+    wanted = ranks.square().sum(-1) != untied  # (B, D): ties lower the sum of squares
     if not any_row(wanted.flatten()):
         return ranks
     order = canonical_order(ranks)

@@ -248,9 +248,7 @@ def pairwise(
 ) -> PairwiseMI:
     """All pairs of the variables of a table: `Estimator.pairwise`."""
     groups = read_groups(table, columns, discrete, "table", "discrete")
-    variables = make_variables(
-        list(groups.items()), nan_policy, estimator.network.config.features.knows_ties, by_pair=True
-    )
+    variables = make_variables(list(groups.items()), nan_policy, estimator.network.config.features.ties, by_pair=True)
     if len(variables) < 2:
         raise InputError(f"got {len(variables)} variable, expected two or more: pairs need them")
     first, second = np.triu_indices(len(variables), 1)
@@ -288,7 +286,7 @@ def relevance(
     check_lengths(groups[0][1], whole, ("x", "y"))
     only = next(iter(given)) if len(given) == 1 else "y"
     target_name = "y" if only.isdecimal() else only
-    ties = estimator.network.config.features.knows_ties
+    ties = estimator.network.config.features.ties
     *variables, target = make_variables([*groups, (target_name, whole)], nan_policy, ties, by_pair=True)
     pairs = [(variable, target) for variable in variables]
     found = screen(estimator, pairs, units=units, level=level, progress=progress)
@@ -342,7 +340,7 @@ def _complete(estimator: Estimator, pair: tuple[Variable, Variable]) -> tuple[Va
     missing = first.missing | second.missing
     if not (missing.any() or first.has_categories or second.has_categories):
         return pair
-    known = estimator.network.config.features.knows_ties
+    known = estimator.network.config.features.ties
     return first.beside(second, ~missing, known), second.beside(first, ~missing, known)
 
 

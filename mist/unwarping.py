@@ -25,13 +25,8 @@ __all__ = ["Margins", "SideMap", "Unwarping"]
 Array = NDArray[np.float64]
 
 _PREFIX = "unwarping."
-_COLUMNS, _WIDTH, _AS_IS, _KNOTS, _NUM_SAMPLES = (
-    "columns",
-    "width",
-    "as_is",
-    "margins.knots",
-    "margins.num_samples",
-)
+_COLUMNS, _WIDTH, _AS_IS, _TIED = "columns", "width", "as_is", "tied"
+_KNOTS, _NUM_SAMPLES = "margins.knots", "margins.num_samples"
 _NUM_KNOTS = 257
 _UNLIKELY = 2.3  # of √n times the Kolmogorov-Smirnov distance of a column: 5 in 100,000
 
@@ -87,7 +82,8 @@ class SideMap:
     """The map of one side: it reads `columns` of the `width` columns that the samples had; the others were constant.
 
     Scores are those of the samples' `margins`, where there are any and data may have them, else of the data's ranks.
-    `as_is`: the map only tells what the side looks like; its columns are read as they are.
+    `as_is`: the map only tells what the side looks like; its columns are read as they are, but for ties that are spread
+    within their step where the samples were `tied`. (Where there is a map to read them through, ties always are.)
     """
 
     columns: tuple[int, ...]
@@ -95,6 +91,7 @@ class SideMap:
     map: TriangularMap
     margins: Margins | None = None
     as_is: bool = False
+    tied: bool = False
 
     def __post_init__(self) -> None:
         wanted = sorted({column for column in self.columns if 0 <= column < self.width})
@@ -108,10 +105,12 @@ class SideMap:
 
     def unwarp(self, scores: Tensor) -> Tensor:
         """Data sets of scores as the samples have them, of the columns that are read, to standard normal points;
-        (..., N, D) -> (..., N, D)."""
+        (..., N, D) -> (..., N, D). Those that are likelier of independent columns stay scores."""
+        found = scores
         if self.margins is None or scores.shape[-2] > self.margins.num_samples:
-            scores = gaussian_scores(double_ranks(scores.mT.contiguous())).mT.to(scores.dtype)
-        return self.map.inverse(scores.to(self.map.mean)).to(scores.dtype)
+            found = gaussian_scores(double_ranks(scores.mT.contiguous())).mT.to(scores.dtype)
+        base, gain = self.through(found.to(self.map.mean))
+        return torch.where((gain > 0)[..., None, None], base.to(scores.dtype), found)
 
     def read(self, values: Array, scores: Tensor) -> Tensor | None:
         """Scores of the columns that are read, (N, D), in the precision of the map, from values and rank scores of all,
@@ -124,12 +123,13 @@ class SideMap:
             return torch.from_numpy(self.margins.scores(values[:, own])).to(self.map.mean)
         return scores[:, own].to(self.map.mean)
 
-    def gain(self, scores: Tensor) -> float:
-        """By how much most points are likelier under the map than under independent columns, nats: the median over
-        points (N, D)."""
-        plain = -0.5 * scores.square().sum(-1) - 0.5 * scores.shape[-1] * math.log(2 * math.pi)
+    def through(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores to points of N(0, I), and by how much most are likelier under the map than under independent columns,
+        nats: the median over points; (..., N, D) -> (..., N, D), (...)."""
         with torch.no_grad():
-            return float((self.map.log_likelihood(scores) - plain).median())
+            base, log_det = self.map.normalise(scores)
+            gains = log_det + 0.5 * (scores.square() - base.square()).sum(-1)
+        return base, gains.median(-1).values
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,11 @@ class Unwarping:
             if not found and not sides:
                 continue
             columns = tuple(int(column) for column in found.pop(_COLUMNS))
-            width, as_is = int(found.pop(_WIDTH)), bool(found.pop(_AS_IS))
+            width, as_is, tied = int(found.pop(_WIDTH)), bool(found.pop(_AS_IS)), bool(found.pop(_TIED))
             margins = None
             if _KNOTS in found:
                 margins = Margins(found.pop(_KNOTS).numpy(), int(found.pop(_NUM_SAMPLES)))
-            sides.append(SideMap(columns, width, TriangularMap.from_state(found).double(), margins, as_is))
+            sides.append(SideMap(columns, width, TriangularMap.from_state(found).double(), margins, as_is, tied))
         return cls(*sides) if sides else None
 
     def state(self) -> dict[str, Tensor]:
@@ -167,7 +167,7 @@ class Unwarping:
         for side, part in (("x.", self.x), ("y.", self.y)):
             tensors = {key: value.float() for key, value in part.map.state_dict().items()}
             tensors |= {_COLUMNS: torch.tensor(part.columns), _WIDTH: torch.tensor(part.width)}
-            tensors[_AS_IS] = torch.tensor(part.as_is)
+            tensors |= {_AS_IS: torch.tensor(part.as_is), _TIED: torch.tensor(part.tied)}
             if part.margins is not None:
                 tensors[_KNOTS] = torch.from_numpy(part.margins.knots)
                 tensors[_NUM_SAMPLES] = torch.tensor(part.margins.num_samples)
@@ -192,11 +192,13 @@ class Unwarping:
         for name in (name for name in sides if maps[name]):
             values = np.stack([column.values for column in sides[name]], axis=1)
             tried = [(found, read) for found in maps[name] if (read := found.read(values, scores[name])) is not None]
-            gains = [found.gain(read) for found, read in tried]
-            best = int(np.argmax(gains)) if gains else -1
-            if gains and tried[best][0].as_is:
+            bases = [found.through(read) for found, read in tried]
+            best = int(np.argmax([float(gain) for _, gain in bases])) if bases else -1
+            if bases and tried[best][0].as_is:
+                if tried[best][0].tied:
+                    base[name] = tried[best][1].double().numpy()
                 continue
-            if not gains or not gains[best] > 0:
+            if not bases or not bases[best][1] > 0:
                 told.append(
                     Notice(
                         f"{name} does not look like the samples of either side that the checkpoint was fine-tuned on: "
@@ -205,8 +207,7 @@ class Unwarping:
                     )
                 )
                 continue
-            with torch.no_grad():
-                base[name] = tried[best][0].map.inverse(tried[best][1]).double().numpy()
+            base[name] = bases[best][0].double().numpy()
         return base.get("x"), base.get("y"), tuple(told)
 
 
@@ -230,14 +231,10 @@ def _scores(sides: dict[str, list[Column]], sides_apart: bool) -> dict[str, Tens
     if sides_apart:
         # As the second copy of itself Y is not spread by the noise of an equal X.
         spread = {
-            name: _spread(found.repeat(1 + (name == "y"), 1)[None])[0, -len(found) :] for name, found in ranks.items()
+            name: break_ties(found.repeat(1 + (name == "y"), 1)[None])[0, -len(found) :]
+            for name, found in ranks.items()
         }
     else:
-        parts = _spread(torch.cat(list(ranks.values()))[None])[0].split([len(found) for found in ranks.values()])
+        parts = break_ties(torch.cat(list(ranks.values()))[None])[0].split([len(found) for found in ranks.values()])
         spread = dict(zip(ranks, parts, strict=True))
     return {name: gaussian_scores(found).T for name, found in spread.items()}
-
-
-def _spread(ranks: Tensor) -> Tensor:
-    """Double ranks (1, D, N) without ties."""
-    return break_ties(ranks, torch.zeros(ranks.shape[1], dtype=torch.bool))

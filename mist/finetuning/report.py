@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.lookalikes import LookAlikes
-from mist.checkpoint import Checkpoint
 from mist.evaluation.prediction import evaluate_network
 from mist.evaluation.report import format_table
 from mist.evaluation.suites import Dataset
@@ -19,6 +18,8 @@ from mist.finetuning.sides import SideReport
 from mist.finetuning.tuning import Choice
 from mist.inputs import prepare
 from mist.network import MISTNetwork
+from mist.reduction import Reduction
+from mist.unwarping import Unwarping
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +87,7 @@ class FinetuneReport:
                 "dim": side.dim,
                 "variance": side.variance,
                 "tied": side.tied,
-                "unwarped": side.unwarped,
+                "pushed": side.pushed,
                 "classifier_accuracy": side.flow.accuracy,
             }
             for name, side in (("x", self.x), ("y", self.y))
@@ -142,13 +143,20 @@ class FinetuneReport:
         return figure
 
 
-def as_read(checkpoint: Checkpoint, suite: Sequence[Dataset]) -> list[Dataset]:
-    """What a checkpoint's network is given for data sets of numbers."""
-    found = []
+def as_read(
+    suite: Sequence[Dataset], unwarping: Unwarping | None, reduction: Reduction | None = None
+) -> tuple[list[Dataset], int]:
+    """What an estimator gives its network for data sets, and how many were not recognised on either side. (Those with
+    indicator columns stay as they are, and so do constant ones.)"""
+    found, unrecognised = [], 0
     for data in suite:
-        sides = prepare(data.x, data.y, ties_known=True, reduction=checkpoint.reduction, unwarping=checkpoint.unwarping)
-        found.append(replace(data, x=sides.x.values.astype(np.float32), y=sides.y.values.astype(np.float32)))
-    return found
+        if not (any(data.groups_x) or any(data.groups_y)):
+            sides = prepare(data.x, data.y, ties_known=True, reduction=reduction, unwarping=unwarping)
+            unrecognised += any(notice.kind == "unrecognised" for notice in sides.warnings)
+            if not sides.is_degenerate:
+                data = replace(data, x=sides.x.values.astype(np.float32), y=sides.y.values.astype(np.float32))
+        found.append(data)
+    return found, unrecognised
 
 
 def before_and_after(

@@ -107,7 +107,7 @@ def finetune(
     original = MetaDistribution.from_dict(estimator.config["meta_distribution"])
     known, kept_aside = (_lookalikes(sides, half, points, original.max_mi) for half in (0, 1))
     parent = estimator.network
-    network = _copy(parent, dequantise=any(side.samples.tied for side in sides))
+    network = copy.deepcopy(parent).cpu()
     looks = math.ceil(max_steps / _VAL_EVERY) if max_steps > 4 * _VAL_EVERY else min(4, max_steps)
     config = TuningConfig(
         max_steps=looks * (max_steps // looks),  # the last step is looked at, too
@@ -132,9 +132,11 @@ def finetune(
     suites = [
         lookalike_suite(law, _EVALUATION_DATASETS, EVALUATION_SEED + random_state) for law in (as_they_are, kept_aside)
     ]
-    suites[0] = as_read(estimator.checkpoint, suites[0])
+    readings = estimator.checkpoint.unwarping, _unwarping(sides)
+    suites[0], _ = as_read(suites[0], readings[0], estimator.checkpoint.reduction)
     lookalikes = before_and_after(networks, suites, "look-alikes")
-    before = before_and_after(networks, [core(_EVALUATION_DATASETS, meta=original)] * 2, "law of the parent")
+    own = core(_EVALUATION_DATASETS, meta=original)
+    before = before_and_after(networks, [as_read(own, reading)[0] for reading in readings], "law of the parent")
     clock.lap("evaluation")
     report = FinetuneReport(
         x=sides[0].report,
@@ -151,8 +153,14 @@ def finetune(
     )
     components = samples[0].components, samples[1].components
     reduction = None if components == (None, None) else Reduction(*components)
-    unwarping = Unwarping(sides[0].map, sides[1].map) if any(side.report.unwarped for side in sides) else None
-    return _as_estimator(estimator, network, name, report, reduction, unwarping, random_state)
+    return _as_estimator(estimator, network, name, report, reduction, readings[1], random_state)
+
+
+def _unwarping(sides: list[Side]) -> Unwarping | None:
+    """What the new estimator does to its sides first; None for nothing."""
+    if any(side.report.unwarped or side.samples.tied for side in sides):
+        return Unwarping(sides[0].map, sides[1].map)
+    return None
 
 
 def _lookalikes(sides: list[Side], half: int, num_points: tuple[int, int], max_mi: float) -> LookAlikes:
@@ -215,14 +223,6 @@ def _num_points(
             "the estimator at these dims"
         )
     return low, high
-
-
-def _copy(parent: MISTNetwork, dequantise: bool) -> MISTNetwork:
-    """The network with the same weights on the CPU, reading ties as is wanted."""
-    features = replace(parent.config.features, dequantise=parent.config.features.dequantise or dequantise)
-    network = copy.deepcopy(parent).cpu()
-    network.config = replace(parent.config, features=features)
-    return network
 
 
 def _figure_samples(sides: list[Side], seed: int) -> dict[str, Any]:

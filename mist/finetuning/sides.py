@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,8 +27,9 @@ __all__ = ["Side", "SideReport", "fit_sides"]
 
 Progress = Callable[[str], None]
 
-# What is fitted to each side: whether a triangular map, to which half, and another seed.
-_FITS = ((False, 0, 0), (False, 1, 1), (True, 0, 0), (True, 1, 1), (True, 0, 2))
+# What is fitted to each side: whether a triangular map, to which half, and another seed; flows first.
+_FLOWS = (False, 0, 0), (False, 1, 1)
+_TRIANGULAR = (True, 0, 0), (True, 1, 1), (True, 0, 2)
 _LEAST_SHARE = 0.5  # of what the flow gains over a Gaussian
 _LEAST_GAIN = 0.02  # nats for each column: less is not worth that columns are mixed
 
@@ -36,9 +39,10 @@ class SideReport:
     """What came of one side: columns as given and those read, and how well the flows learned its law.
 
     `likelihood` is the mean log-likelihood, nats, of the second half of the samples under a Gaussian of the first
-    half's covariance, under its flow and under its triangular map. `gaussian` and `flow` compare samples of the
-    Gaussian, and of what most look-alikes are pushed through, with the second half. `unwarped`: the side is read
-    through its triangular map, and most look-alikes are pushed through such a map.
+    half's covariance, under its flow and under its triangular map (where one was fitted). `pushed` is what most
+    look-alikes are pushed through: the triangular map if the side is read through it (`unwarped`), else the flow, or
+    the Gaussian if this is as likely. `gaussian` and `flow` compare samples of the Gaussian, and of what is `pushed`,
+    with the second half.
     """
 
     num_samples: int
@@ -47,10 +51,15 @@ class SideReport:
     dim: int  # columns, or components of them, that are read
     variance: float  # share of the scores' variance that is read: 1 where columns are read as they are
     tied: int  # discrete columns, which are dequantised
-    likelihood: tuple[float, float, float]
-    unwarped: bool
+    likelihood: tuple[float, float, float | None]
+    pushed: Literal["triangular map", "flow", "Gaussian"]
     gaussian: Similarity
     flow: Similarity
+
+    @property
+    def unwarped(self) -> bool:
+        """Whether the side is read through its triangular map."""
+        return self.pushed == "triangular map"
 
     def __str__(self) -> str:
         about = [f"{self.num_samples:,} samples of {self.num_columns} columns"]
@@ -61,11 +70,14 @@ class SideReport:
         if self.tied:
             about.append(f"{self.tied} with ties dequantised")
         gaussian, flow, triangular = self.likelihood
+        others = f"{gaussian:.2f} under a Gaussian"
+        if triangular is not None:
+            others += f", {triangular:.2f} under the triangular map"
         read = "through its triangular map" if self.unwarped else "as it is"
         return (
             f"{', '.join(about)}; samples that were not seen have a log-likelihood of {flow:.2f} nats under the flow "
-            f"({gaussian:.2f} under a Gaussian, {triangular:.2f} under the triangular map; it is read {read}); beside "
-            f"synthetic samples their correlations differ by {self.flow.correlation:.3f} "
+            f"({others}; it is read {read}, and look-alikes are pushed through the {self.pushed}); beside synthetic "
+            f"samples their correlations differ by {self.flow.correlation:.3f} "
             f"(p = {self.flow.correlation_p:.3f}), and a classifier is right on {self.flow.accuracy:.0%} "
             f"(p = {self.flow.accuracy_p:.2g}; Gaussian: {self.gaussian.accuracy:.0%})"
         )
@@ -77,26 +89,28 @@ class Side:
 
     samples: Samples
     flows: tuple[SideFlow, SideFlow]
-    triangular: tuple[TriangularMap, TriangularMap]
-    again: TriangularMap  # another fit to the first half: between the two lie the errors of a fit
+    gaussians: tuple[SideFlow, SideFlow]
+    triangular: tuple[TriangularMap, ...]  # of each half, and once more of the first: between two are a fit's errors
     report: SideReport
 
-    @property
+    @cached_property
     def map(self) -> SideMap:
         """What the side is read through, with margins where nothing is tied; or only what it looks like."""
         columns, width = self.samples.read
+        tied = self.samples.tied > 0
         if not self.report.unwarped:
             plain = TriangularMap(self.samples.dim, hidden=0)
             plain.standardise_by(dequantised_scores(self.samples.halves[0], torch.Generator().manual_seed(0)))
-            return SideMap(columns, width, plain, as_is=True)
-        margins = None if self.samples.tied else Margins.of(self.samples.halves[0].numpy())
-        return SideMap(columns, width, self.triangular[0], margins)
+            return SideMap(columns, width, plain, as_is=True, tied=tied)
+        margins = None if tied else Margins.of(self.samples.halves[0].numpy())
+        return SideMap(columns, width, self.triangular[0], margins, tied=tied)
 
     def pushes(self, half: int) -> tuple[Push, Push]:
         """Maps of N(0, I) to the law that one half has taught: the one to take first, and another."""
-        if not self.report.unwarped:
-            return self.flows[half], self.flows[half]
-        return (self.again, self.triangular[1])[half], self.flows[half]
+        if self.report.unwarped:
+            return self.triangular[(2, 1)[half]], self.flows[half]
+        found = (self.gaussians if self.report.pushed == "Gaussian" else self.flows)[half]
+        return found, found
 
 
 def fit_sides(
@@ -106,12 +120,13 @@ def fit_sides(
     against the second.
 
     A side is read through its map, if `unwarp`, where this tells clearly more of the second half than a Gaussian does,
-    and at least half of what the flow tells.
+    and at least half of what the flow tells. (Without `unwarp` no such map is fitted.)
     """
+    fits = (*_FLOWS, *_TRIANGULAR) if unwarp else _FLOWS
     jobs = [
         (triangular, side.halves[half].numpy(), 3 * seed + number, progress)
         for side in samples
-        for triangular, half, number in _FITS
+        for triangular, half, number in fits
     ]
     # Small steps gain nothing from a second thread, but from a second process. (Elsewhere processes are not forked, and
     # would need a guarded main module.)
@@ -125,10 +140,10 @@ def fit_sides(
         states = [_fitted(*job) for job in jobs]
     found = []
     for number, side in enumerate(samples):
-        own = states[len(_FITS) * number : len(_FITS) * (number + 1)]
-        flows = [_flow(side.dim, state) for state in own[:2]]
-        maps = [TriangularMap.from_state(_tensors(state)) for state in own[2:]]
-        found.append(_side(side, (flows[0], flows[1]), (maps[0], maps[1]), maps[2], seed, unwarp))
+        own = states[len(fits) * number : len(fits) * (number + 1)]
+        flows = [_flow(side.dim, state) for state in own[: len(_FLOWS)]]
+        maps = tuple(TriangularMap.from_state(_tensors(state)) for state in own[len(_FLOWS) :])
+        found.append(_side(side, (flows[0], flows[1]), maps, seed))
     return found
 
 
@@ -160,23 +175,26 @@ def _flow(dim: int, state: dict[str, NDArray[np.float32]]) -> SideFlow:
 def _side(
     samples: Samples,
     flows: tuple[SideFlow, SideFlow],
-    triangular: tuple[TriangularMap, TriangularMap],
-    again: TriangularMap,
+    triangular: tuple[TriangularMap, ...],
     seed: int,
-    unwarp: bool,
 ) -> Side:
     generator = torch.Generator().manual_seed(seed)
     unseen = dequantised_scores(samples.halves[1], generator)
-    plain = SideFlow(samples.dim, num_layers=0)
-    plain.standardise_by(dequantised_scores(samples.halves[0], generator))
-    likelihood = [float(one.log_likelihood(unseen).mean()) for one in (plain, flows[0], triangular[0])]
-    gained = likelihood[2] - likelihood[0]
-    least = max(_LEAST_GAIN * samples.dim, _LEAST_SHARE * (likelihood[1] - likelihood[0]))
-    unwarped = unwarp and gained > least
+    gaussians = (SideFlow(samples.dim, num_layers=0), SideFlow(samples.dim, num_layers=0))
+    for one, half in zip(gaussians, samples.halves, strict=True):
+        one.standardise_by(dequantised_scores(half, generator))
+    tried: list[SideFlow | TriangularMap] = [gaussians[0], flows[0], *triangular[:1]]
+    gaussian, flow, *mapped = [float(one.log_likelihood(unseen).mean()) for one in tried]
+    pushed: Literal["triangular map", "flow", "Gaussian"] = "flow" if flow > gaussian else "Gaussian"
+    if mapped and mapped[0] - gaussian > max(_LEAST_GAIN * samples.dim, _LEAST_SHARE * (flow - gaussian)):
+        pushed = "triangular map"
+    pushes: dict[str, Push] = {"flow": flows[0], "Gaussian": gaussians[0]}
+    if pushed == "triangular map":
+        pushes[pushed] = triangular[-1]
     base = torch.randn(unseen.shape, generator=generator)
-    gaussian, learned = (
+    plain, learned = (
         similarity(unseen, dequantised_scores(one(base).double(), generator), seed)
-        for one in (plain, again if unwarped else flows[0])
+        for one in (gaussians[0], pushes[pushed])
     )
     report = SideReport(
         num_samples=samples.num_samples,
@@ -185,9 +203,9 @@ def _side(
         dim=samples.dim,
         variance=samples.variance,
         tied=samples.tied,
-        likelihood=(likelihood[0], likelihood[1], likelihood[2]),
-        unwarped=unwarped,
-        gaussian=gaussian,
+        likelihood=(gaussian, flow, mapped[0] if mapped else None),
+        pushed=pushed,
+        gaussian=plain,
         flow=learned,
     )
-    return Side(samples, flows, triangular, again, report)
+    return Side(samples, flows, gaussians, triangular, report)

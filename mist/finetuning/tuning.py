@@ -14,18 +14,19 @@ from typing import Any
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from data_gen.lookalikes import Mixture
-from mist.features import extract_features
-from mist.network import MISTNetwork
-from mist.quantiles import expand
+from data_gen.lookalikes import LOOKALIKE, Mixture
+from mist.features import Features, extract_features
+from mist.network import MISTNetwork, NetworkConfig
+from mist.quantiles import expand, quantile_distance, quantile_loss
 from mist.training.config import OptimizationConfig
 from mist.training.data import Item, item_of
 from mist.training.module import EstimatorModule
 from mist.training.validation import Scores
 
-__all__ = ["Choice", "TuningConfig", "tune"]
+__all__ = ["Choice", "TuningConfig", "TuningModule", "tune"]
 
 _VALIDATION_SEED = 5 << 40  # no data set of training, evaluation or calibration
 _MOST_FORGOTTEN = 0.1  # of the CRPS on the original law, by validation
@@ -42,6 +43,7 @@ class TuningConfig:
     val_every: int = 250
     validation_batches: int = 16  # of 32 data sets, of look-alikes and as many of the original law
     head_only: bool = False
+    anchor: float = 1.0  # of the loss on the original law, how much the distance to the parent's prediction counts
     seed: int = 0
     root_weight: float = 0.5
     precision_exponent: float = 0.5
@@ -111,6 +113,34 @@ class MixtureDataModule(LightningDataModule):
         return DataLoader([*self.lookalikes, *self.original], batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
 
+class TuningModule(EstimatorModule):
+    """Learns from the truth, and on the original law from what the parent predicts, too, so that it is not forgotten
+    (Li & Hoiem 2016, "Learning without Forgetting"; here on data of that law, of which there is no end)."""
+
+    def __init__(
+        self,
+        network: NetworkConfig,
+        optimization: OptimizationConfig,
+        max_steps: int,
+        parent: MISTNetwork,
+        anchor: float,
+    ) -> None:
+        super().__init__(network, optimization, max_steps)
+        self.anchor = anchor
+        self._parent = (parent,)  # no module of this one: it is not trained
+
+    def loss(self, batch: dict[str, Any], features: Features) -> Tensor:
+        """Of a batch that is of one of the two laws."""
+        compressed, weight = self._predict(self.network, batch, features)
+        root_weight = self.optimization.root_weight
+        loss = quantile_loss(compressed, batch["mi"].float(), self.network.levels, weight, root_weight)
+        if self.anchor > 0 and not batch["family"][0].startswith(LOOKALIKE):
+            with torch.no_grad():
+                known, weight = self._predict(self._parent[0], batch, features)
+            loss = loss + self.anchor * quantile_distance(compressed, known, weight, root_weight)
+        return loss
+
+
 class KeepBest(Callback):
     """Keeps the weights whose validation CRPS on look-alikes is the smallest of those that forgot at most 10 % of the
     original law's. Stands before the averaging among the callbacks, so that it sees averaged weights."""
@@ -143,7 +173,7 @@ class KeepBest(Callback):
 def lookalike_and_original(scores: Scores) -> tuple[float, float]:
     """CRPS in nats of look-alikes and of all other data sets."""
     rows = scores.by_kind.double()
-    lookalike = rows[scores.row("lookalike")]
+    lookalike = rows[scores.row(LOOKALIKE)]
     other = rows.sum(0) - lookalike
     return float(lookalike[1] / lookalike[0]), float(other[1] / other[0])  # NaN where there was none
 
@@ -176,11 +206,11 @@ def tune(
     """Fine-tune a network on the CPU in place, on a device, to the best step by validation; what was tried.
 
     With `head_only`, attention and embeddings stay as they are and the head alone moves. The novelty, which belongs to
-    the old weights, is taken away. `parent` says what was known of the original law.
+    the old weights, is taken away. `parent`, on that device, says what was known of the original law.
     """
     network.novelty = None
     with torch.random.fork_rng(devices=[]):  # construction draws from the global state
-        module = EstimatorModule(network.config, config.optimization(), config.max_steps)
+        module = TuningModule(network.config, config.optimization(), config.max_steps, parent, config.anchor)
     module.network.load_state_dict(network.state_dict())
     if config.head_only:
         for name, parameter in module.network.named_parameters():

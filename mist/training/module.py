@@ -50,18 +50,22 @@ class EstimatorModule(LightningModule):
         start = time.perf_counter()
         features = self._features(batch)
         self._in_features += time.perf_counter() - start
-        _, centre, relative, *spread = self.network.head_parts(features)
-        compressed = self.network.head.spread_out(centre, relative, *spread)
-        precision = precision_weight(relative.detach().squeeze(-1).float(), self.optimization.precision_exponent)
-        loss = quantile_loss(
-            compressed.float(),
-            batch["mi"].float(),
-            self.network.levels,
-            batch["weight"] * precision,
-            self.optimization.root_weight,
-        )
+        loss = self.loss(batch, features)
         self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=len(batch["mi"]))
         return loss
+
+    def loss(self, batch: dict[str, Any], features: Features) -> Tensor:
+        """The quantile loss of one batch, as its data sets and its precision count."""
+        compressed, weight = self._predict(self.network, batch, features)
+        root_weight = self.optimization.root_weight
+        return quantile_loss(compressed, batch["mi"].float(), self.network.levels, weight, root_weight)
+
+    def _predict(self, network: MISTNetwork, batch: dict[str, Any], features: Features) -> tuple[Tensor, Tensor]:
+        """A network's quantiles on the compressed scale, float32, and what each data set counts for; (B, Q), (B,)."""
+        _, centre, relative, *spread = network.head_parts(features)
+        compressed = network.head.spread_out(centre, relative, *spread)
+        precision = precision_weight(relative.detach().squeeze(-1).float(), self.optimization.precision_exponent)
+        return compressed.float(), batch["weight"] * precision
 
     def _features(self, batch: dict[str, Any]) -> Features:
         return extract_features(

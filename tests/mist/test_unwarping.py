@@ -81,9 +81,12 @@ def test_sides_like_the_samples_are_read_through_their_maps(data: tuple[Array, A
     assert kinds == []
     for found, values, map_ in ((x, data[0][:, [0, 2, 3]], MAPS[0]), (y, data[1], MAPS[1])):
         np.testing.assert_allclose(found, map_.inverse(scores(values).float()).numpy(), atol=1e-4)
-    batch = torch.from_numpy(np.stack([data[1], data[1][::-1]]))  # ranks are all that counts without margins
+    other = np.random.default_rng(4).normal(size=(300, 3))
+    batch = torch.from_numpy(np.stack([data[1], data[1][::-1], other]))  # ranks are all that counts without margins
     many = SideMap((0, 1, 2), 3, MAPS[1]).unwarp(batch).numpy()
-    np.testing.assert_allclose(many, np.stack([y, y[::-1]]), atol=1e-5)
+    np.testing.assert_allclose(many[:2], np.stack([y, y[::-1]]), atol=1e-5)
+    # Look-alikes are read as data sets are: that which does not look like the samples as it is.
+    np.testing.assert_allclose(many[2], scores(other).numpy(), atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::mist.MISTWarning")
@@ -152,6 +155,21 @@ def test_what_is_told_of_columns_is_told_of_these(data: tuple[Array, Array]) -> 
     for maps in (None, UNWARPING):
         kinds = [notice.kind for notice in prepare(data[0], y, unwarping=maps).warnings]
         assert "deterministic" in kinds and "constant" in kinds
+
+
+def test_ties_of_a_side_that_is_read_as_it_is_are_spread_where_the_samples_had_some() -> None:
+    base = np.random.default_rng(13).normal(size=(300, 3))
+    x, y = np.round(5 * base @ X_AXES), side(1, base)
+    plain = TriangularMap(3, hidden=0)
+    plain.standardise_by(scores(np.random.default_rng(14).normal(size=(4000, 3)) @ X_AXES))
+    for tied in (False, True):
+        maps = Unwarping(SideMap((0, 1, 2), 3, plain, as_is=True, tied=tied), UNWARPING.y)
+        prepared = prepare(x, y, unwarping=Unwarping.from_state(maps.state()))
+        assert np.array_equal(prepared.x.values, x) != tied
+        assert any(notice.kind == "ties" for notice in prepared.warnings) != tied
+        for given, found in zip(x.T, prepared.x.values.T, strict=True):
+            assert (len(np.unique(found)) == 300) == tied
+            assert (np.diff(found[np.lexsort((found, given))]) >= 0).all()  # within a step only
 
 
 def test_categories_are_left_alone() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,25 +12,51 @@ import pytest
 
 import mist
 from mist.evaluation import modalities
-from mist.evaluation.modalities import main, scene_samples, self_consistency
+from mist.evaluation.modalities import completed, main, scene_samples, self_consistency
+
+
+@dataclass
+class _Checkpoint:
+    unwarping: Any
 
 
 class _Sums:
-    """Answers n · Σ of all its columns' variances: more columns, more; two images, twice as much."""
+    """Through maps: Σ r² of columns of X and of Y in their places, of images alone. As they are: Σ of X's columns'
+    variances: more columns, more; two images, twice as much."""
+
+    device = "cpu"
+
+    def __init__(self, checkpoint: _Checkpoint, device: str = "cpu") -> None:
+        self.checkpoint = checkpoint
 
     def estimate(self, x: Any, y: Any) -> Any:
-        class Answer:
-            mi = float(x.var(0).sum())
+        total = x.var(0).sum()
+        if self.checkpoint.unwarping is not None:
+            assert x.shape == y.shape == (2000, 32)
+            total = sum(np.corrcoef(a, b)[0, 1] ** 2 for a, b in zip(x.T, y.T, strict=True))
+        return SimpleNamespace(mi=float(total))
 
-        return Answer()
 
-
-def test_self_consistency_is_of_rows_functions_and_pairs() -> None:
+def test_self_consistency_is_of_rows_functions_and_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modalities, "Estimator", _Sums)
     x = np.random.default_rng(0).normal(size=(4000, 8, 4))
-    found = self_consistency(_Sums(), x, x)  # type: ignore[arg-type]
+    found = self_consistency(_Sums(_Checkpoint("maps")), x, x)  # type: ignore[arg-type]
     assert list(found) == ["rows 2", "rows 4", "rows 6", "rows 8", "processing", "additivity"]
-    assert found["rows 2"] == pytest.approx(8, rel=0.05) and found["rows 8"] == pytest.approx(32, rel=0.05)
+    assert found["rows 2"] == pytest.approx(8, abs=0.1) and found["rows 8"] == pytest.approx(32)
     assert found["processing"] == pytest.approx(2, rel=0.05) and found["additivity"] == pytest.approx(2, rel=0.05)
+
+
+def test_a_completed_image_is_a_function_of_its_first_rows() -> None:
+    generator = np.random.default_rng(1)
+    images, donors = generator.normal(size=(2, 50, 4, 3))
+    found = completed(images, 2, donors)
+    np.testing.assert_array_equal(found[:, :2], images[:, :2])
+    hidden = images.copy()
+    hidden[:, 2:] = 0
+    np.testing.assert_array_equal(completed(hidden, 2, donors), found)
+    distances = ((images[:, None, :2] - donors[None, :, :2]) ** 2).sum((2, 3))
+    np.testing.assert_array_equal(found[:, 2:], donors[distances.argmin(1), 2:])
+    np.testing.assert_array_equal(completed(images, 4, donors), images)
 
 
 def test_scene_samples_are_images_of_two_sides() -> None:

@@ -18,6 +18,7 @@ import mist
 from mist.calibration import LocalCalibration
 from mist.finetuning import FinetunedEstimator, run
 from mist.finetuning.samples import read_samples
+from mist.inputs import prepare
 
 Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -81,15 +82,33 @@ def test_saved_and_loaded_it_answers_the_same(finetuned: FinetunedEstimator, sam
 def test_ties_are_dequantised_in_prediction(finetuned: FinetunedEstimator, samples: Samples) -> None:
     """In any order of points and columns and for falling maps the estimate is the same, and it is one of untied data:
     breaking ties at random by hand moves it no more than another random choice does."""
-    x, y = samples[0][:40, [0, 2, 3]], samples[1][:40]
-    assert finetuned.network.config.features.dequantise
+    x, y = samples[0][:40], samples[1][:40]
+    unwarping = finetuned.checkpoint.unwarping
+    assert unwarping is not None and unwarping.x.tied and unwarping.y.tied
+    assert (unwarping.x.as_is, unwarping.y.as_is) == (not finetuned.report.x.unwarped, not finetuned.report.y.unwarped)
     found = finetuned.estimate(x, y).mi
     order = np.random.default_rng(0).permutation(40)
-    for same in ((x[order], y[order]), (x[:, ::-1], y), (-x, y), (y, x)):
+    for same in ((x[order], y[order]), (x[:, [3, 1, 0, 2]], y), (-x, y), (y, x)):
         assert finetuned.estimate(*same).mi == pytest.approx(found, abs=1e-4)
     generator = np.random.default_rng(1)
-    noisy = [finetuned.estimate(*(side + 0.9 * generator.random(side.shape) for side in (x, y))).mi for _ in range(20)]
+    step = 0.9 * (np.ptp(x, axis=0) > 0)
+    noisy = [
+        finetuned.estimate(x + step * generator.random(x.shape), y + 0.9 * generator.random(y.shape)).mi
+        for _ in range(20)
+    ]
     assert min(noisy) - np.std(noisy) <= found <= max(noisy) + np.std(noisy)
+
+
+def test_ties_of_other_data_are_read_as_the_parent_reads_them(
+    parent: mist.Estimator, finetuned: FinetunedEstimator, samples: Samples
+) -> None:
+    """With as many columns as the samples ties are spread, and nothing is said of them; with others they are told."""
+    x, y = samples[0][:40], samples[1][:40]
+    for fewer, spread in ((x, True), (x[:, :3], False)):
+        with pytest.warns(mist.MISTWarning) as caught:
+            finetuned.estimate(fewer, y[:, :1] + np.linspace(0, 0.5, 40)[:, None])
+        assert any(notice.message.args[0].kind == "ties" for notice in caught) != spread  # type: ignore[union-attr]
+    assert finetuned.network.config == parent.network.config
 
 
 def test_a_curved_side_is_read_through_its_map(parent: mist.Estimator, short: dict[str, Any], tmp_path: Path) -> None:
@@ -115,6 +134,33 @@ def test_a_curved_side_is_read_through_its_map(parent: mist.Estimator, short: di
     plain = mist.finetune(found, bent, straight, **{**short, "unwarp": False})  # new maps, or none, for the child's
     assert plain.checkpoint.unwarping is None and not plain.report.x.unwarped
     assert plain.config["lineage"]["parents"][-1] == found.checkpoint.sha256
+
+
+@pytest.mark.filterwarnings("ignore:columns of y are nearly collinear")
+def test_both_sides_curved_and_one_of_them_wide(parent: mist.Estimator, short: dict[str, Any], tmp_path: Path) -> None:
+    """Components of wide samples are read through the map of their law."""
+    generator = np.random.default_rng(6)
+
+    def bent(num: int) -> NDArray[np.float64]:
+        place, across, along = generator.normal(size=(3, num))
+        return np.stack([place, place + 0.2 * along, np.cos(1.5 * place) + 0.2 * across], axis=1)
+
+    repeated = np.repeat(bent(1200), 2, axis=1)
+    wide = repeated + 0.02 * generator.normal(size=repeated.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_EVALUATION_DATASETS", 16)
+        found = mist.finetune(parent, wide, bent(1200), max_columns=3, **short)
+    again = mist.load(found.save(tmp_path / "wide"))
+    unwarping, reduction = again.checkpoint.unwarping, again.checkpoint.reduction
+    assert unwarping is not None and reduction is not None and reduction.x is not None and reduction.y is None
+    assert not unwarping.x.as_is and not unwarping.y.as_is and unwarping.x.width == unwarping.y.width == 3
+    x, y = wide[:40], bent(40)
+    with pytest.warns(mist.MISTWarning, match="x: 3 principal components of its 6 columns") as caught:
+        assert again.estimate(x, y).quantiles == found.estimate(x, y).quantiles
+    assert not any("look like the samples" in str(warning.message) for warning in caught)
+    plain = prepare(x, y, reduction=reduction).x.values
+    mapped = prepare(x, y, reduction=reduction, unwarping=unwarping).x.values
+    assert plain.shape == mapped.shape == (40, 3) and not np.allclose(plain, mapped)
 
 
 def test_head_only_moves_the_head_alone(parent: mist.Estimator, samples: Samples, short: dict[str, Any]) -> None:

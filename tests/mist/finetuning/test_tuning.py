@@ -6,8 +6,10 @@ import copy
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import mist
 from data_gen import MetaDistribution
@@ -15,9 +17,10 @@ from data_gen.lookalikes import LookAlikes, Mixture
 from data_gen.stream import generate_batch
 from mist.calibration import LocalCalibration
 from mist.finetuning.recalibration import recalibrate_locally
-from mist.finetuning.tuning import KeepBest, TuningConfig, lookalike_and_original, tune
+from mist.finetuning.tuning import KeepBest, TuningConfig, TuningModule, lookalike_and_original, tune
 from mist.network import MISTNetwork
 from mist.training.config import OptimizationConfig
+from mist.training.data import item_of
 from mist.training.module import EstimatorModule
 from mist.training.validation import Scores
 
@@ -52,6 +55,41 @@ def test_the_smallest_error_on_look_alikes_is_kept_unless_much_is_forgotten(pare
     assert float(keep.state["head.weights.bias"][0]) == 20
 
 
+def test_what_the_parent_predicts_counts_on_its_own_law(parent: mist.Estimator) -> None:
+    """Against distances of samples at the levels (SciPy); on look-alikes the truth alone counts."""
+    with torch.random.fork_rng(devices=[]):
+        plain = EstimatorModule(parent.network.config, OptimizationConfig(root_weight=0.5), 1)
+        anchored = TuningModule(
+            parent.network.config, OptimizationConfig(root_weight=0.5), 1, parent.network, anchor=3.0
+        )
+    assert len(list(anchored.parameters())) == len(list(plain.parameters()))
+    batches = {"own": item_of(generate_batch(LAW, 3, 0)), "lookalike": item_of(KNOWN.batch(3, 0))}
+    for moved in (0.0, 0.4):
+        losses = {}
+        for module in (plain, anchored):
+            module.network.load_state_dict(parent.network.state_dict())
+            with torch.no_grad():
+                module.network.head.remainder.bias += moved
+            losses[module] = {
+                name: float(module.loss(item, plain._features(item)).detach()) for name, item in batches.items()
+            }
+        assert losses[plain]["lookalike"] == losses[anchored]["lookalike"]
+        item = batches["own"]
+        features = plain._features(item)
+        (mine, weight), (known, _) = (
+            plain._predict(network, item, features) for network in (anchored.network, parent.network)
+        )
+        expected = np.array(
+            [
+                stats.wasserstein_distance(a, b) + stats.wasserstein_distance(np.exp(a / 2), np.exp(b / 2))
+                for a, b in zip(mine.detach().numpy(), known.detach().numpy(), strict=True)
+            ]
+        )
+        gap = 3.0 * float((expected * weight.detach().numpy()).mean())
+        assert losses[anchored]["own"] - losses[plain]["own"] == pytest.approx(gap, rel=1e-3, abs=1e-6)
+        assert (gap > 1e-3) == (moved > 0)
+
+
 def test_scores_of_the_two_laws(parent: mist.Estimator) -> None:
     scores = Scores(parent.network.levels)
     zeros = torch.zeros(3, len(scores.levels))
@@ -63,7 +101,8 @@ def test_scores_of_the_two_laws(parent: mist.Estimator) -> None:
 def test_the_loop_learns_and_a_start_that_is_best_is_kept(parent: mist.Estimator) -> None:
     mixture = Mixture(KNOWN, LAW, 0.5)
     network = copy.deepcopy(parent.network)
-    config = TuningConfig(30, 3e-3, warmup_steps=1, ema_decay=0.7, val_every=15, validation_batches=4)
+    # An untrained parent knows nothing that were worth keeping.
+    config = TuningConfig(30, 3e-3, warmup_steps=1, ema_decay=0.7, val_every=15, validation_batches=4, anchor=0.0)
     found = tune(network, mixture, config, parent=parent.network, device=CPU)
     assert [choice.step for choice in found.tried] == [0, 15, 30]
     assert found.chosen.lookalikes < 0.97 * found.tried[0].lookalikes and found.num_datasets >= 30 * 8

@@ -10,69 +10,40 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_gen.meta_distribution import MetaDistribution
-from data_gen.stream import EVALUATION_SEED, generate_batch
-from data_gen.streams import structure_generator
+from data_gen.stream import EVALUATION_SEED
 from mist.evaluation.command import command_parser, run_command
+from mist.evaluation.even import even_batches
 from mist.evaluation.metrics import interval_covers, probability_integral_transform
 from mist.evaluation.prediction import Records, evaluate_network
 from mist.evaluation.report import format_coverage_grid
 from mist.evaluation.suites import Dataset
-from mist.evaluation.summary import DIM_BINS, NUM_POINTS_BINS, coverage_grid
+from mist.evaluation.summary import NUM_POINTS_BINS, coverage_grid
 from mist.inference import Estimator
 
 __all__ = ["even_records", "main", "plot_transforms"]
 
-_SHAPE = 8  # data sets of one shape: few, so that a bin holds many shapes
-_MOST_SHAPES = 20_000  # looked at in a row before a bin that the law does not reach is given up
 _HISTOGRAM = 20
-
-
-def _bin(num_points: int, dim: int) -> tuple[int, int]:
-    """Indices of the bins of n (the first one of the table repeats a part of the second) and of dims."""
-    points = next(i for i, (_, low, high) in enumerate(NUM_POINTS_BINS[1:]) if low <= num_points < high)
-    return points, next(i for i, (_, low, high) in enumerate(DIM_BINS) if low <= dim < high)
 
 
 def even_records(
     network: Any, law: MetaDistribution, per_bin: int, seed: int = 0, progress: Callable[[str], None] | None = None
 ) -> Records:
     """Predictions on `per_bin` data sets of MI above 0 in every bin of n and dims that the law reaches, and on the
-    independent ones that came with them.
-
-    Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged.
-    """
-    law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE))
-    missing = dict.fromkeys(((i, j) for i in range(len(NUM_POINTS_BINS) - 1) for j in range(len(DIM_BINS))), per_bin)
+    independent ones that came with them (`mist.evaluation.even`)."""
     parts: list[Records] = []
-    passed = index = 0
-    while any(count > 0 for count in missing.values()) and passed < _MOST_SHAPES:
-        shape = law.draw_shapes(structure_generator(EVALUATION_SEED + seed, index), held_out=True)[0]
-        where = _bin(shape.num_points, shape.dim_x + shape.dim_y)
-        passed += 1
-        if missing[where] > 0:
-            batch = generate_batch(law, EVALUATION_SEED + seed, index)
-            marks = [tuple(groups.tolist()) if groups.any() else () for groups in (batch.groups_x, batch.groups_y)]
-            kept = [i for i in range(len(batch.mi)) if batch.weight[i] > 0]
-            dependent = [i for i in kept if batch.mi[i] > 0]
-            kept = [i for i in kept if i not in dependent[missing[where] :]]
-            datasets = [
-                Dataset("law", batch.family[i], batch.x[i].numpy(), batch.y[i].numpy(), float(batch.mi[i]), *marks)
-                for i in kept
-            ]
-            if datasets:
-                parts.append(evaluate_network(network, datasets))
-                missing[where] -= min(missing[where], len(dependent))
-                passed = 0 if dependent else passed
-            if progress is not None:
-                progress(f"{sum(missing.values()):,} data sets to go")
-        index += 1
+    for batch in even_batches(law, per_bin, EVALUATION_SEED + seed, progress):
+        marks = [tuple(groups.tolist()) if groups.any() else () for groups in (batch.groups_x, batch.groups_y)]
+        datasets = [
+            Dataset("law", batch.family[i], batch.x[i].numpy(), batch.y[i].numpy(), float(batch.mi[i]), *marks)
+            for i in (batch.weight > 0).nonzero().flatten().tolist()
+        ]
+        parts.append(evaluate_network(network, datasets))
     return Records.concatenate(parts)
 
 

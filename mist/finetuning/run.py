@@ -38,7 +38,7 @@ __all__ = ["FinetunedEstimator", "finetune"]
 _MOST_POINTS = 2000  # of a look-alike, unless told otherwise
 _VAL_EVERY = 250  # steps
 _CALIBRATION_BATCHES = 180, 240  # of 16 look-alikes, and of 8 data sets of the original law
-_EVALUATION_DATASETS = 600
+_EVALUATION_DATASETS = 600, 1600  # look-alikes, and of the original law, whose errors differ more
 _FIGURE_SAMPLES = 1000
 _TRAINING_SEED = 1 << 39  # no stream of the parent's training
 _SEEDS = 1 << 32
@@ -130,12 +130,13 @@ def finetune(
     networks = parent, network
     as_they_are = replace(kept_aside, read_x=None, read_y=None)
     suites = [
-        lookalike_suite(law, _EVALUATION_DATASETS, EVALUATION_SEED + random_state) for law in (as_they_are, kept_aside)
+        lookalike_suite(law, _EVALUATION_DATASETS[0], EVALUATION_SEED + random_state)
+        for law in (as_they_are, kept_aside)
     ]
     readings = estimator.checkpoint.unwarping, _unwarping(sides)
     suites[0], _ = as_read(suites[0], readings[0], estimator.checkpoint.reduction)
     lookalikes = before_and_after(networks, suites, "look-alikes")
-    own = core(_EVALUATION_DATASETS, meta=original)
+    own = core(_EVALUATION_DATASETS[1], meta=original)
     before = before_and_after(networks, [as_read(own, reading)[0] for reading in readings], "law of the parent")
     clock.lap("evaluation")
     report = FinetuneReport(

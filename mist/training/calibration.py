@@ -2,14 +2,14 @@
 
 First the spread, one linear read-out of the head's trunk, is refitted by the training loss: it sees what kind of data
 it has before it. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
-on the same two thirds of the shapes, and made conformal on the last third. Shapes count alike here (32 data sets of
-each), small ones not more often as in training.
+on the same two thirds of the shapes, and made conformal on the last third.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,57 +73,71 @@ def check_num_datasets(num_datasets: int, trunk_width: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """What the head makes of R data sets, and their truth."""
 
     parts: tuple[Tensor, ...]  # of the head: trunk (R, W), centre, relative floor, scale (R, 1), increments (R, Q)
     mi: Tensor  # (R,) nats
     weight: Tensor  # (R,)
     counts: Tensor  # (3, R) n, dim_x, dim_y
+    shape: Tensor  # (R,) number of the batch
 
-    def select(self, rows: Tensor) -> _Sample:
-        return _Sample(tuple(part[rows] for part in self.parts), self.mi[rows], self.weight[rows], self.counts[:, rows])
+    @classmethod
+    def concatenate(cls, samples: Sequence[Sample]) -> Sample:
+        """One after the other, shapes numbered on."""
+        parts = tuple(torch.cat(column) for column in zip(*(one.parts for one in samples), strict=True))
+        mi, weight = (torch.cat([getattr(one, name) for one in samples]) for name in ("mi", "weight"))
+        starts = [0, *itertools.accumulate(int(one.shape.max()) + 1 for one in samples[:-1])]
+        shape = torch.cat([one.shape + start for one, start in zip(samples, starts, strict=True)])
+        return cls(parts, mi, weight, torch.cat([one.counts for one in samples], dim=-1), shape)
+
+    def select(self, rows: Tensor) -> Sample:
+        parts = tuple(part[rows] for part in self.parts)
+        return Sample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
 
 
-def batches_of(meta: MetaDistribution, seed: int = 0) -> Callable[[int], Batch]:
-    """Batch k of 32 data sets of a law, of a stream of its own."""
+def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iterator[Batch]:
+    """So many data sets of a law, 32 of a shape, of a stream of its own; shapes count alike here, small ones not more
+    often as in training."""
     law = replace(meta, datasets_per_batch=(_BATCH, _BATCH))
-    return lambda index: generate_batch(law, CALIBRATION_SEED + seed, index)
+    for index in range(-(-num_datasets // _BATCH)):
+        yield generate_batch(law, CALIBRATION_SEED + seed, index)
 
 
-def _draw(network: MISTNetwork, draw: Callable[[int], Batch], num_datasets: int) -> _Sample:
-    parts, labels, weights, counts = [], [], [], []
+def sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> Sample:
+    """What the head makes of the data sets of batches of one shape each."""
+    parts, labels, weights, counts, shapes = [], [], [], [], []
     with torch.no_grad():
-        for index in range(-(-num_datasets // _BATCH)):
-            batch = draw(index)
+        for number, batch in enumerate(batches):
             features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
             parts.append([part.float().cpu() for part in network.head_parts(features)])
             labels.append(batch.mi)
             weights.append(batch.weight)
             shape = torch.tensor([batch.x.shape[1], batch.x.shape[2], batch.y.shape[2]], dtype=torch.float64)
             counts.append(shape.unsqueeze(-1).expand(-1, len(batch.mi)))
+            shapes.append(torch.full((len(batch.mi),), number))
     columns = tuple(torch.cat(column) for column in zip(*parts, strict=True))
-    return _Sample(columns, torch.cat(labels).double(), torch.cat(weights), torch.cat(counts, dim=-1))
+    mi, weight, shape = torch.cat(labels).double(), torch.cat(weights), torch.cat(shapes)
+    return Sample(columns, mi, weight, torch.cat(counts, dim=-1), shape)
 
 
 def recalibrate(
     network: MISTNetwork,
-    draw: Callable[[int], Batch],
-    num_datasets: int,
+    batches: Iterable[Batch],
     *,
     root_weight: float = 0.5,
     precision_exponent: float = 0.0,
 ) -> Recalibration:
     """Refit the spread's read-out in place, by the loss of training, and set `network.calibration` and `.novelty`, on
-    fresh data sets: batches of 32 by their number, as `batches_of` has them.
+    fresh data sets: batches of one shape each, as `batches_of` has them.
 
     ValueError as `check_num_datasets` has it.
     """
-    check_num_datasets(num_datasets, network.head.remainder.in_features)
-    sample = _draw(network, draw, num_datasets)
+    sample = sample_of(network, batches)
+    check_num_datasets(len(sample.mi), network.head.remainder.in_features)
     precision = precision_weight(sample.parts[2].squeeze(-1), precision_exponent)
     sample = replace(sample, weight=sample.weight * precision)
-    kept_aside = torch.arange(len(sample.mi)) // _BATCH % 3 == 2  # whole shapes
+    kept_aside = sample.shape % 3 == 2  # whole shapes
     fitted, rest = sample.select(~kept_aside), sample.select(kept_aside & (sample.weight > 0))
     as_trained = network.head.spread_out(*rest.parts[1:])
     loss = _refit_spread(network, fitted, root_weight)
@@ -142,7 +156,7 @@ def recalibrate(
     return Recalibration(loss, coverage, len(rest.mi))  # type: ignore[arg-type]
 
 
-def _refit_spread(network: MISTNetwork, sample: _Sample, root_weight: float) -> tuple[float, float]:
+def _refit_spread(network: MISTNetwork, sample: Sample, root_weight: float) -> tuple[float, float]:
     readout = network.head.remainder
     trunk, centre, relative, scale, steps = sample.parts
     mi, levels = sample.mi.float(), network.levels.cpu()
@@ -170,7 +184,7 @@ def _refit_spread(network: MISTNetwork, sample: _Sample, root_weight: float) -> 
     return before, after
 
 
-def _spread_out(network: MISTNetwork, sample: _Sample) -> Tensor:
+def _spread_out(network: MISTNetwork, sample: Sample) -> Tensor:
     """Quantiles on the compressed scale by the read-out as it is now, (R, Q)."""
     trunk, centre, relative, _, steps = sample.parts
     readout = network.head.remainder

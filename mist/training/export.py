@@ -41,8 +41,7 @@ def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
         return ""
     found = recalibrate(
         network,
-        batches_of(config.meta_distribution, config.seed),
-        optimization.calibration_datasets,
+        batches_of(config.meta_distribution, optimization.calibration_datasets, config.seed),
         root_weight=optimization.root_weight,
         precision_exponent=optimization.precision_exponent,
     )

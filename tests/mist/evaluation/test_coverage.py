@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import mist.evaluation.coverage as coverage
+import mist.evaluation.even as even
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import EVALUATION_SEED, generate_batch
 from mist.evaluation.coverage import even_records, format_independent, main, plot_transforms
@@ -19,7 +20,7 @@ PER_BIN = 20
 
 
 def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "_MOST_SHAPES", 300)  # dims past 10 are never drawn
+    monkeypatch.setattr(even, "_MOST_SHAPES", 300)  # dims past 10 are never drawn
     network = normal_network(lambda x, y: 1.0)
     records = even_records(network, LAW, PER_BIN)
     dim, dependent = records.dim_x + records.dim_y, records.mi > 0
@@ -35,19 +36,19 @@ def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any, monkeypat
     assert counts == [PER_BIN] * 9 and dependent.sum() == 9 * PER_BIN < len(records)
     again = even_records(network, LAW, PER_BIN)
     assert np.array_equal(again.mi, records.mi) and not np.array_equal(even_records(network, LAW, 20, 1).mi, records.mi)
-    first = generate_batch(coverage.replace(LAW, datasets_per_batch=(8, 8)), EVALUATION_SEED, 0)
+    first = generate_batch(replace(LAW, datasets_per_batch=(8, 8)), EVALUATION_SEED, 0)
     assert records.mi[:8].tolist() == first.mi.tolist() and records.family[:8].tolist() == list(first.family)
 
 
 def test_a_law_without_dependence_gives_up(normal_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "_MOST_SHAPES", 20)
-    records = even_records(normal_network(lambda x, y: 1.0), coverage.replace(LAW, families={"independent": 1.0}), 8)
+    monkeypatch.setattr(even, "_MOST_SHAPES", 20)
+    records = even_records(normal_network(lambda x, y: 1.0), replace(LAW, families={"independent": 1.0}), 8)
     assert len(records) > 0 and (records.mi == 0).all()
 
 
 def test_independent_data_sets_are_reported_apart(normal_network: Any) -> None:
     law = MetaDistribution(families={"independent": 1.0, "additive": 1.0}, num_points=(20, 30), max_num_points=30)
-    records = even_records(normal_network(lambda x, y: -1.0), coverage.replace(law, dims=(1, 1), max_dim=1), 16)
+    records = even_records(normal_network(lambda x, y: -1.0), replace(law, dims=(1, 1), max_dim=1), 16)
     lines = format_independent(records).splitlines()
     zeros = int((records.mi == 0).sum())
     assert (
@@ -83,6 +84,6 @@ def test_what_cannot_be_used(arguments: list[str], message: str, capsys: pytest.
 
 def test_the_picture_needs_no_independent_data_sets(normal_network: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    records = even_records(normal_network(lambda x, y: 1.0), coverage.replace(LAW, dims=(1, 1), max_dim=1), 8)
+    records = even_records(normal_network(lambda x, y: 1.0), replace(LAW, dims=(1, 1), max_dim=1), 8)
     plot_transforms(records.select(records.mi > 0), tmp_path / "pit.png", "title")
     assert (tmp_path / "pit.png").stat().st_size > 5000

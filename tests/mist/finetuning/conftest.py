@@ -59,7 +59,7 @@ def short() -> Iterator[dict[str, Any]]:
     """Options of a fine-tune of seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_CALIBRATION_BATCHES", (60, 12))
-        patch.setattr(run, "_EVALUATION_DATASETS", 24)
+        patch.setattr(run, "_EVALUATION_DATASETS", (24, 32))
         yield {"max_steps": 12, "num_points": (20, 40), "progress": False}
 
 

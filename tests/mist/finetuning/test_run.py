@@ -45,7 +45,7 @@ def test_what_it_reports(finetuned: FinetunedEstimator) -> None:
     assert report.x.likelihood[1] == pytest.approx(report.x.likelihood[0], abs=1.0)
     assert report.tried[0].step == 0 and report.chosen in report.tried
     assert [choice.step for choice in report.tried] == [0, 3, 6, 9, 12] and report.num_datasets >= 12 * 8
-    assert [summary.count for summary in (*report.lookalikes, *report.original)] == [24] * 4
+    assert [summary.count for summary in (*report.lookalikes, *report.original)] == [24, 24, 32, 32]
     assert set(report.seconds) == {"flows", "tuning", "recalibration", "evaluation"}
     text = str(report)
     for part in ("240 samples of 4 columns, 1 constant ones dropped, 3 with ties dequantised", "look-alikes", "after"):
@@ -118,7 +118,7 @@ def test_a_curved_side_is_read_through_its_map(parent: mist.Estimator, short: di
     bent = np.stack([place, place + 0.2 * generator.normal(size=1200), np.cos(1.5 * place) + 0.2 * across], axis=1)
     straight = generator.normal(size=(300, 2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_EVALUATION_DATASETS", 16)
+        patch.setattr(run, "_EVALUATION_DATASETS", (16, 16))
         found = mist.finetune(parent, bent, straight, **short)
     assert found.report.x.unwarped and not found.report.y.unwarped
     assert found.report.x.likelihood[2] > found.report.x.likelihood[0] + 0.3
@@ -148,7 +148,7 @@ def test_both_sides_curved_and_one_of_them_wide(parent: mist.Estimator, short: d
     repeated = np.repeat(bent(1200), 2, axis=1)
     wide = repeated + 0.02 * generator.normal(size=repeated.shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_EVALUATION_DATASETS", 16)
+        patch.setattr(run, "_EVALUATION_DATASETS", (16, 16))
         found = mist.finetune(parent, wide, bent(1200), max_columns=3, **short)
     again = mist.load(found.save(tmp_path / "wide"))
     unwarping, reduction = again.checkpoint.unwarping, again.checkpoint.reduction

@@ -33,17 +33,17 @@ META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max
 def test_a_wrong_spread_is_found(tiny_network: MISTNetwork, error: float) -> None:
     """The best spread, found from the network as it is, is found again from one e^1.5 times too wide or narrow."""
     expected, network = copy.deepcopy(tiny_network), copy.deepcopy(tiny_network)
-    before, after = recalibrate(expected, batches_of(META), 1024).loss
+    before, after = recalibrate(expected, batches_of(META, 1024)).loss
     assert after <= before
     with torch.no_grad():
         network.head.remainder.bias[0] += error
-    wrong, found = recalibrate(network, batches_of(META), 1024).loss
+    wrong, found = recalibrate(network, batches_of(META, 1024)).loss
     assert wrong > before and found == pytest.approx(after, rel=0.02)
 
 
 def test_no_weight_but_those_of_the_spread_moves(tiny_network: MISTNetwork) -> None:
     network = copy.deepcopy(tiny_network)
-    recalibrate(network, batches_of(META), 1024)
+    recalibrate(network, batches_of(META, 1024))
     assert network.novelty is not None and tiny_network.novelty is None
     network.novelty = None
     for name, value in network.state_dict().items():
@@ -150,22 +150,22 @@ def _order(made: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor,
 
 def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
     network = copy.deepcopy(tiny_network)
-    found = recalibrate(network, batches_of(META), 2048)
+    found = recalibrate(network, batches_of(META, 2048))
     assert sorted(found.coverage) == [0.5, 0.8, 0.9, 0.95]
     assert found.coverage[0.9][2] >= 0.9  # of the data sets that it was made conformal on
     assert f"of {found.num_datasets:,} data sets kept aside" in str(found) and "90% intervals cover" in str(found)
 
 
 def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:
-    with pytest.raises(ValueError, match="got 100 data sets to calibrate 257 weights, expected at least 1024"):
-        recalibrate(tiny_network, batches_of(META), 100)
+    with pytest.raises(ValueError, match="got 96 data sets to calibrate 257 weights, expected at least 1024"):
+        recalibrate(tiny_network, batches_of(META, 96))
 
 
 def test_too_few_shapes() -> None:
     with torch.random.fork_rng(devices=[]):
         small = MISTNetwork(NetworkConfig(trunk_width=16))
-    with pytest.raises(ValueError, match="got 900 data sets to calibrate 17 weights, expected at least 960"):
-        recalibrate(small, batches_of(META), 900)
+    with pytest.raises(ValueError, match="got 896 data sets to calibrate 17 weights, expected at least 960"):
+        recalibrate(small, batches_of(META, 896))
 
 
 def test_its_data_sets_are_its_own() -> None:

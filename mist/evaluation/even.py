@@ -1,0 +1,52 @@
+"""A law seen evenly over n and dims: for what must hold in every bin of them, however rarely the law goes there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from data_gen.meta_distribution import MetaDistribution
+from data_gen.stream import Batch, generate_batch
+from data_gen.streams import structure_generator
+from mist.evaluation.summary import DIM_BINS, NUM_POINTS_BINS
+
+__all__ = ["even_batches"]
+
+_SHAPE = 8  # data sets of one shape: few, so that a bin holds many shapes
+_MOST_SHAPES = 20_000  # looked at in a row before a bin that the law does not reach is given up
+
+
+def _bin(num_points: int, dim: int) -> tuple[int, int]:
+    """Indices of the bins of n (the first one of the table repeats a part of the second) and of dims."""
+    points = next(i for i, (_, low, high) in enumerate(NUM_POINTS_BINS[1:]) if low <= num_points < high)
+    return points, next(i for i, (_, low, high) in enumerate(DIM_BINS) if low <= dim < high)
+
+
+def even_batches(
+    law: MetaDistribution, per_bin: int, seed: int, progress: Callable[[str], None] | None = None
+) -> Iterator[Batch]:
+    """Batches of one shape each, until every bin of n and dims that the law reaches holds `per_bin` data sets of MI
+    above 0; independent ones come with them. Those that are too many have no weight.
+
+    Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged. `seed`
+    is of a stream (`data_gen.stream`), as those of evaluation and of calibration are.
+    """
+    law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE))
+    missing = dict.fromkeys(((i, j) for i in range(len(NUM_POINTS_BINS) - 1) for j in range(len(DIM_BINS))), per_bin)
+    passed = index = 0
+    while any(count > 0 for count in missing.values()) and passed < _MOST_SHAPES:
+        shape = law.draw_shapes(structure_generator(seed, index), held_out=True)[0]
+        where = _bin(shape.num_points, shape.dim_x + shape.dim_y)
+        passed += 1
+        if missing[where] > 0:
+            batch = generate_batch(law, seed, index)
+            dependent = ((batch.mi > 0) & (batch.weight > 0)).nonzero().flatten()
+            weight = batch.weight.clone()
+            weight[dependent[missing[where] :]] = 0
+            missing[where] -= min(missing[where], len(dependent))
+            passed = 0 if len(dependent) else passed
+            if progress is not None:
+                progress(f"{sum(missing.values()):,} data sets to go")
+            if bool((weight > 0).any()):
+                yield replace(batch, weight=weight)
+        index += 1

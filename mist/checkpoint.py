@@ -317,11 +317,15 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _migrate_config(config: Any) -> Any:
-    """Format 2 is format 3 without a calibration; formats 4 and 5 have the keys of format 3."""
+    """Format 2 is format 3 without a calibration; formats 4 and 5 have the keys of format 3. Early ones of format 5 may
+    name `dequantise`, which is no feature any more where it is off."""
     if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
         config = {**config, "format_version": 3, "calibration": {}}
     if isinstance(config, dict) and config.get("format_version") in (3, 4):
         config = {**config, "format_version": FORMAT_VERSION}
+    match config:
+        case {"network": {"features": {"dequantise": False, **features}, **network}}:
+            config = {**config, "network": {**network, "features": features}}
     return config
 
 

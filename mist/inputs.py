@@ -178,7 +178,7 @@ def side_of(
     if len(constant) == len(columns):
         warnings.append(Notice(f"{side} is constant: it carries no information and MI is 0", "constant"))
     elif constant:
-        warnings.append(Notice(f"dropped as constant: {', '.join(c.name for c in constant)}", "constant"))
+        warnings.append(Notice(f"constant, without information: {', '.join(c.name for c in constant)}", "constant"))
     numeric, blocks, groups = [], [], []
     for column in columns:
         if column in constant:

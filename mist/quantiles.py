@@ -96,7 +96,9 @@ def quantile_loss(compressed: Tensor, mi: Tensor, levels: Tensor, weight: Tensor
 
 def quantile_distance(compressed: Tensor, target: Tensor, weight: Tensor, root_weight: float) -> Tensor:
     """Mean distance of quantiles to others of the same levels, (B, Q) each on the compressed scale, on the scales of
-    `quantile_loss`: of what is predicted there, the 1-Wasserstein distance."""
+    `quantile_loss`: of what is predicted there, the 1-Wasserstein distance. Values below 0 nats are all 0 nats."""
+    floor = compress(compressed.new_zeros(()))
+    compressed, target = compressed.clamp(min=floor), target.clamp(min=floor)
     distance = (compressed - target).abs()
     if root_weight:
         distance = distance + root_weight * (2 * (compressed / 2).exp() - 2 * (target / 2).exp()).abs()

@@ -137,7 +137,8 @@ class Unwarping:
     """The maps of X and of Y.
 
     A side is read through the map under which its points are likelier than under the other's, whichever side it is, and
-    as it is where independent columns are likelier still.
+    as it is where independent columns are likelier still. (Ties of one that looks like samples that are read as they
+    are, are spread where those of either side were tied.)
     """
 
     x: SideMap
@@ -154,7 +155,7 @@ class Unwarping:
             if not found and not sides:
                 continue
             columns = tuple(int(column) for column in found.pop(_COLUMNS))
-            width, as_is, tied = int(found.pop(_WIDTH)), bool(found.pop(_AS_IS)), bool(found.pop(_TIED))
+            width, as_is, tied = int(found.pop(_WIDTH)), bool(found.pop(_AS_IS)), bool(found.pop(_TIED, False))
             margins = None
             if _KNOTS in found:
                 margins = Margins(found.pop(_KNOTS).numpy(), int(found.pop(_NUM_SAMPLES)))
@@ -195,7 +196,7 @@ class Unwarping:
             bases = [found.through(read) for found, read in tried]
             best = int(np.argmax([float(gain) for _, gain in bases])) if bases else -1
             if bases and tried[best][0].as_is:
-                if tried[best][0].tied:
+                if any(found.tied for found, _ in tried):
                     base[name] = tried[best][1].double().numpy()
                 continue
             if not bases or not bases[best][1] > 0:

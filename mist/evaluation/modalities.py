@@ -132,11 +132,17 @@ def _scenes(estimator: Estimator, arguments: argparse.Namespace) -> None:
     render = Scenes(size)
     law = LookAlikes(render, render, size**2, size**2, made.report.num_points, turned_share=0.0)
     suite = lookalike_suite(law, arguments.datasets, EVALUATION_SEED + 1_000 + arguments.seed)
-    rows = []
-    for name, one in (("before", estimator), ("after", made)):
-        read, unrecognised = as_read(suite, one.checkpoint.unwarping)
-        rows.append(summarise(evaluate_network(one.network, read), "images of known MI", name))
-    print(f"\n{format_table(rows)}\n{unrecognised} of {len(suite)} were not read through both maps")
+    read = {
+        name: as_read(suite, one.checkpoint.unwarping, one.checkpoint.reduction)
+        for name, one in (("before", estimator), ("after", made))
+    }
+    rows = [
+        summarise(evaluate_network(one.network, read[name][0]), "images of known MI", name)
+        for name, one in (("before", estimator), ("after", made))
+    ]
+    print(f"\n{format_table(rows)}")
+    if made.report.x.unwarped and made.report.y.unwarped:
+        print(f"after: of {read['after'][1]} data sets a side was not recognised, and read as it is")
     errors = [abs(BASELINES["ksg"](data.x, data.y) - data.mi) for data in suite]
     error, spread, _ = mean_and_standard_error(errors)
     print(f"KSG (k = 5): MAE {error:.3f} ± {spread:.3f}")

@@ -88,7 +88,7 @@ class FinetuneReport:
                 "variance": side.variance,
                 "tied": side.tied,
                 "pushed": side.pushed,
-                "classifier_accuracy": side.flow.accuracy,
+                "classifier_accuracy": side.synthetic.accuracy,
             }
             for name, side in (("x", self.x), ("y", self.y))
         }
@@ -146,8 +146,10 @@ class FinetuneReport:
 def as_read(
     suite: Sequence[Dataset], unwarping: Unwarping | None, reduction: Reduction | None = None
 ) -> tuple[list[Dataset], int]:
-    """What an estimator gives its network for data sets, and how many were not recognised on either side. (Those with
+    """What an estimator gives its network for data sets, and of how many a side was not recognised. (Those with
     indicator columns stay as they are, and so do constant ones.)"""
+    if unwarping is None and reduction is None:
+        return list(suite), 0
     found, unrecognised = [], 0
     for data in suite:
         if not (any(data.groups_x) or any(data.groups_y)):

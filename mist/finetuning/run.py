@@ -70,8 +70,8 @@ def finetune(
 
     x_samples, y_samples: (n, d) or (n,), at least 100 and four for each column: unlabelled and not paired, numbers
         only; numpy, torch, pandas, polars or nested lists. Constant columns are dropped. Where columns are discrete, as
-        counts or pixels are, the new estimator spreads ties evenly within their step, in prediction too, which leaves
-        MI unchanged.
+        counts or pixels are, ties are spread evenly within their step, which leaves MI unchanged; in prediction, too,
+        by `estimate`, `estimate_many` and `independence_test` of sides that look like the samples.
     num_points: (low, high) of n to be good at, log-uniform; by default the number of samples, at most 2,000, and from a
         twentieth of it (at least 20).
     max_steps, learning_rate: of the loop; the best step by validation is taken.

@@ -41,8 +41,8 @@ class SideReport:
     `likelihood` is the mean log-likelihood, nats, of the second half of the samples under a Gaussian of the first
     half's covariance, under its flow and under its triangular map (where one was fitted). `pushed` is what most
     look-alikes are pushed through: the triangular map if the side is read through it (`unwarped`), else the flow, or
-    the Gaussian if this is as likely. `gaussian` and `flow` compare samples of the Gaussian, and of what is `pushed`,
-    with the second half.
+    the Gaussian if this is as likely. `gaussian` and `synthetic` compare samples of the Gaussian, and of what is
+    `pushed`, with the second half.
     """
 
     num_samples: int
@@ -54,7 +54,7 @@ class SideReport:
     likelihood: tuple[float, float, float | None]
     pushed: Literal["triangular map", "flow", "Gaussian"]
     gaussian: Similarity
-    flow: Similarity
+    synthetic: Similarity
 
     @property
     def unwarped(self) -> bool:
@@ -77,9 +77,9 @@ class SideReport:
         return (
             f"{', '.join(about)}; samples that were not seen have a log-likelihood of {flow:.2f} nats under the flow "
             f"({others}; it is read {read}, and look-alikes are pushed through the {self.pushed}); beside synthetic "
-            f"samples their correlations differ by {self.flow.correlation:.3f} "
-            f"(p = {self.flow.correlation_p:.3f}), and a classifier is right on {self.flow.accuracy:.0%} "
-            f"(p = {self.flow.accuracy_p:.2g}; Gaussian: {self.gaussian.accuracy:.0%})"
+            f"samples their correlations differ by {self.synthetic.correlation:.3f} "
+            f"(p = {self.synthetic.correlation_p:.3f}), and a classifier is right on {self.synthetic.accuracy:.0%} "
+            f"(p = {self.synthetic.accuracy_p:.2g}; Gaussian: {self.gaussian.accuracy:.0%})"
         )
 
 
@@ -107,10 +107,9 @@ class Side:
 
     def pushes(self, half: int) -> tuple[Push, Push]:
         """Maps of N(0, I) to the law that one half has taught: the one to take first, and another."""
-        if self.report.unwarped:
-            return self.triangular[(2, 1)[half]], self.flows[half]
-        found = (self.gaussians if self.report.pushed == "Gaussian" else self.flows)[half]
-        return found, found
+        gaussian, flow, _ = self.report.likelihood
+        other = (self.flows if flow > gaussian else self.gaussians)[half]
+        return (self.triangular[(2, 1)[half]] if self.report.unwarped else other), other
 
 
 def fit_sides(
@@ -206,6 +205,6 @@ def _side(
         likelihood=(gaussian, flow, mapped[0] if mapped else None),
         pushed=pushed,
         gaussian=plain,
-        flow=learned,
+        synthetic=learned,
     )
     return Side(samples, flows, gaussians, triangular, report)

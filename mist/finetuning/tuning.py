@@ -43,7 +43,9 @@ class TuningConfig:
     val_every: int = 250
     validation_batches: int = 16  # of 32 data sets, of look-alikes and as many of the original law
     head_only: bool = False
-    anchor: float = 1.0  # of the loss on the original law, how much the distance to the parent's prediction counts
+    # On the original law the distance to what the parent predicts counts so much beside the loss; from 1 on that wins:
+    # the parent's prediction is the target there.
+    anchor: float = 1.0
     seed: int = 0
     root_weight: float = 0.5
     precision_exponent: float = 0.5
@@ -114,8 +116,8 @@ class MixtureDataModule(LightningDataModule):
 
 
 class TuningModule(EstimatorModule):
-    """Learns from the truth, and on the original law from what the parent predicts, too, so that it is not forgotten
-    (Li & Hoiem 2016, "Learning without Forgetting"; here on data of that law, of which there is no end)."""
+    """Learns look-alikes from the truth, and the original law from what the parent predicts, so that it is not
+    forgotten (Li & Hoiem 2016, "Learning without Forgetting"; here on data of that law, of which there is no end)."""
 
     def __init__(
         self,
@@ -136,8 +138,8 @@ class TuningModule(EstimatorModule):
         loss = quantile_loss(compressed, batch["mi"].float(), self.network.levels, weight, root_weight)
         if self.anchor > 0 and not batch["family"][0].startswith(LOOKALIKE):
             with torch.no_grad():
-                known, weight = self._predict(self._parent[0], batch, features)
-            loss = loss + self.anchor * quantile_distance(compressed, known, weight, root_weight)
+                known, parents_weight = self._predict(self._parent[0], batch, features)
+            loss = loss + self.anchor * quantile_distance(compressed, known, parents_weight, root_weight)
         return loss
 
 

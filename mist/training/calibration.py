@@ -7,9 +7,8 @@ on the same two thirds of the shapes, and made conformal on the last third.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,7 +72,7 @@ def check_num_datasets(num_datasets: int, trunk_width: int) -> None:
 
 
 @dataclass(frozen=True)
-class Sample:
+class _Sample:
     """What the head makes of R data sets, and their truth."""
 
     parts: tuple[Tensor, ...]  # of the head: trunk (R, W), centre, relative floor, scale (R, 1), increments (R, Q)
@@ -82,18 +81,9 @@ class Sample:
     counts: Tensor  # (3, R) n, dim_x, dim_y
     shape: Tensor  # (R,) number of the batch
 
-    @classmethod
-    def concatenate(cls, samples: Sequence[Sample]) -> Sample:
-        """One after the other, shapes numbered on."""
-        parts = tuple(torch.cat(column) for column in zip(*(one.parts for one in samples), strict=True))
-        mi, weight = (torch.cat([getattr(one, name) for one in samples]) for name in ("mi", "weight"))
-        starts = [0, *itertools.accumulate(int(one.shape.max()) + 1 for one in samples[:-1])]
-        shape = torch.cat([one.shape + start for one, start in zip(samples, starts, strict=True)])
-        return cls(parts, mi, weight, torch.cat([one.counts for one in samples], dim=-1), shape)
-
-    def select(self, rows: Tensor) -> Sample:
+    def select(self, rows: Tensor) -> _Sample:
         parts = tuple(part[rows] for part in self.parts)
-        return Sample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
+        return _Sample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
 
 
 def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iterator[Batch]:
@@ -104,7 +94,7 @@ def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iter
         yield generate_batch(law, CALIBRATION_SEED + seed, index)
 
 
-def sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> Sample:
+def _sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> _Sample:
     """What the head makes of the data sets of batches of one shape each."""
     parts, labels, weights, counts, shapes = [], [], [], [], []
     with torch.no_grad():
@@ -118,7 +108,7 @@ def sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> Sample:
             shapes.append(torch.full((len(batch.mi),), number))
     columns = tuple(torch.cat(column) for column in zip(*parts, strict=True))
     mi, weight, shape = torch.cat(labels).double(), torch.cat(weights), torch.cat(shapes)
-    return Sample(columns, mi, weight, torch.cat(counts, dim=-1), shape)
+    return _Sample(columns, mi, weight, torch.cat(counts, dim=-1), shape)
 
 
 def recalibrate(
@@ -133,8 +123,12 @@ def recalibrate(
 
     ValueError as `check_num_datasets` has it.
     """
-    sample = sample_of(network, batches)
+    sample = _sample_of(network, batches)
     check_num_datasets(len(sample.mi), network.head.remainder.in_features)
+    if (num_shapes := len(sample.shape.unique())) < _LEAST_SHAPES:
+        raise ValueError(
+            f"got {num_shapes} batches to calibrate on, expected at least {_LEAST_SHAPES}, of a shape each"
+        )
     precision = precision_weight(sample.parts[2].squeeze(-1), precision_exponent)
     sample = replace(sample, weight=sample.weight * precision)
     kept_aside = sample.shape % 3 == 2  # whole shapes
@@ -156,7 +150,7 @@ def recalibrate(
     return Recalibration(loss, coverage, len(rest.mi))  # type: ignore[arg-type]
 
 
-def _refit_spread(network: MISTNetwork, sample: Sample, root_weight: float) -> tuple[float, float]:
+def _refit_spread(network: MISTNetwork, sample: _Sample, root_weight: float) -> tuple[float, float]:
     readout = network.head.remainder
     trunk, centre, relative, scale, steps = sample.parts
     mi, levels = sample.mi.float(), network.levels.cpu()
@@ -184,7 +178,7 @@ def _refit_spread(network: MISTNetwork, sample: Sample, root_weight: float) -> t
     return before, after
 
 
-def _spread_out(network: MISTNetwork, sample: Sample) -> Tensor:
+def _spread_out(network: MISTNetwork, sample: _Sample) -> Tensor:
     """Quantiles on the compressed scale by the read-out as it is now, (R, Q)."""
     trunk, centre, relative, _, steps = sample.parts
     readout = network.head.remainder

@@ -87,6 +87,19 @@ def test_format_2_is_read_as_it_was(tiny_checkpoint: Path) -> None:
     assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 5
 
 
+def test_a_feature_that_went_away_is_left_out_where_it_was_off(tiny_checkpoint: Path) -> None:
+    config = json.loads((tiny_checkpoint / "config.json").read_text())
+    plain = load_checkpoint(tiny_checkpoint)
+    for value in (False, True):
+        config["network"]["features"]["dequantise"] = value
+        (tiny_checkpoint / "config.json").write_text(json.dumps(config))
+        if value:
+            with pytest.raises(CheckpointFormatError, match="dequantise"):
+                load_checkpoint(tiny_checkpoint)
+        else:
+            assert load_checkpoint(tiny_checkpoint).network.config == plain.network.config
+
+
 def test_weights_of_format_3_predict_what_they_did(
     tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
 ) -> None:

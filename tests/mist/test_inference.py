@@ -89,16 +89,16 @@ def test_many_names_the_data_set_that_it_refuses(tiny_estimator: Estimator) -> N
         tiny_estimator.estimate_many([(x, y), (x, y[1:])])
     with pytest.raises(mist.InputError, match="batch_size=0: expected a positive number, or None"):
         tiny_estimator.estimate_many([(x, y)], batch_size=0)
-    with pytest.warns(mist.MISTWarning, match="data set 1: dropped as constant"):
+    with pytest.warns(mist.MISTWarning, match="data set 1: constant, without information"):
         tiny_estimator.estimate_many([(x, y), (np.hstack([x, 0 * x]), y)])
 
 
 def test_constant_columns_do_not_count(tiny_estimator: Estimator) -> None:
     x, y = gaussian(50, 2, 1)
-    with pytest.warns(mist.MISTWarning, match="dropped as constant: x column 2"):
+    with pytest.warns(mist.MISTWarning, match="constant, without information: x column 2"):
         result = tiny_estimator.estimate(np.hstack([x, np.ones((50, 1))]), y)
     assert result.quantiles == tiny_estimator.estimate(x, y).quantiles
-    assert (result.dim_x, result.warnings) == (3, ("dropped as constant: x column 2",))
+    assert (result.dim_x, result.warnings) == (3, ("constant, without information: x column 2",))
 
 
 @pytest.mark.parametrize("num_points", [4, 50, 10_000])

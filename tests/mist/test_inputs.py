@@ -205,7 +205,7 @@ def test_constant_columns_are_dropped() -> None:
     data = prepare(x, COLUMN)
     np.testing.assert_array_equal(data.x.values, ROWS[:, [0, 2]])
     assert data.x.dim == 3 and not data.is_degenerate
-    assert data.warnings == ("dropped as constant: x column 1",)
+    assert data.warnings == ("constant, without information: x column 1",)
     constant = prepare(np.ones((20, 2)), COLUMN)
     assert constant.is_degenerate and "x is constant: it carries no information and MI is 0" in constant.warnings
 

@@ -18,6 +18,7 @@ from mist.quantiles import (
     level_grid,
     pinball,
     precision_weight,
+    quantile_distance,
     quantile_loss,
 )
 
@@ -112,6 +113,16 @@ class TestQuantileLoss:
         root = pinball(2 * (predicted.exp()).sqrt(), 2 * (mi + OFFSET).sqrt(), levels).mean()
         found = quantile_loss(predicted, mi, levels, torch.ones(1), 0.7)
         torch.testing.assert_close(found, logarithmic + 0.7 * root)
+
+    def test_distance_is_of_what_is_predicted(self) -> None:
+        """Nothing where both are 0 nats, however far below; else the shift on both scales."""
+        low = compress(torch.zeros(())) - torch.rand(2, 1, 5, generator=torch.Generator().manual_seed(0))
+        one = torch.ones(1)
+        assert float(quantile_distance(*low, one, 0.5)) == 0
+        at = torch.full((1, 5), 0.3)
+        expected = 0.2 + 0.5 * 2 * (math.exp(0.25) - math.exp(0.15))
+        assert float(quantile_distance(at + 0.2, at, one, 0.5)) == pytest.approx(expected, rel=1e-5)
+        assert float(quantile_distance(at, at + 0.2, 3 * one, 0.0)) == pytest.approx(0.6, rel=1e-5)
 
     def test_data_sets_of_no_weight_add_nothing(self) -> None:
         predicted = torch.randn(3, 20, generator=torch.Generator().manual_seed(0)).sort(-1).values

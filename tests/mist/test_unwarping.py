@@ -172,6 +172,19 @@ def test_ties_of_a_side_that_is_read_as_it_is_are_spread_where_the_samples_had_s
             assert (np.diff(found[np.lexsort((found, given))]) >= 0).all()  # within a step only
 
 
+def test_ties_are_spread_where_samples_of_either_side_had_some() -> None:
+    """Of sides of equal widths that are read as they are, whichever the data look more like."""
+    one, other = TriangularMap(3, hidden=0), TriangularMap(3, hidden=0)
+    for seed, map_ in enumerate((one, other)):
+        map_.standardise_by(scores(np.random.default_rng(seed).normal(size=(500, 3))))
+    maps = Unwarping(SideMap((0, 1, 2), 3, one, as_is=True, tied=True), SideMap((0, 1, 2), 3, other, as_is=True))
+    generator = np.random.default_rng(15)
+    for _ in range(10):
+        x, y = generator.poisson(3.0, (200, 3)).astype(float), generator.normal(size=(200, 3))
+        for prepared, tied in ((prepare(x, y, unwarping=maps), "x"), (prepare(y, x, unwarping=maps), "y")):
+            assert all(len(np.unique(column)) == 200 for column in getattr(prepared, tied).values.T)
+
+
 def test_categories_are_left_alone() -> None:
     labels = np.array(["a", "b", "c"])[np.random.default_rng(5).integers(0, 3, (300, 3))]
     columns, _ = to_columns(labels, "y", None)

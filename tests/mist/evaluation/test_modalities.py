@@ -88,12 +88,14 @@ def test_command(
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     expected = {"scenes": "KSG (k = 5): MAE", "digits": "additivity", "diabetes": "after   MIEstimate"}
+    assert (modality == "scenes") == ("after: of 0 data sets a side was not recognised" in printed)
     assert "the report" in printed and expected[modality] in printed
     assert mist.load(tmp_path / modality).name == "default" and (tmp_path / f"{modality}.png").is_file()
 
 
 class _Report:
     num_points = (20, 30)
+    x = y = SimpleNamespace(unwarped=True)
 
     def __str__(self) -> str:
         return "the report"

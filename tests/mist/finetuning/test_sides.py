@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_a_flow_that_is_no_likelier_than_the_gaussian_gives_way_to_it(monkeypatc
     monkeypatch.setattr(module, "SideFlow", Worse)
     side = fitted(values, unwarp=False)
     assert side.report.pushed == "Gaussian" and not side.report.unwarped
-    assert side.report.flow.accuracy == pytest.approx(side.report.gaussian.accuracy, abs=0.05)
+    assert side.report.synthetic.accuracy == pytest.approx(side.report.gaussian.accuracy, abs=0.05)
     assert "pushed through the Gaussian" in str(side.report)
     base = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(1))
     for half, of in ((0, side.samples.halves[0]), (1, side.samples.halves[1])):
@@ -52,7 +54,7 @@ def test_a_flow_that_is_no_likelier_than_the_gaussian_gives_way_to_it(monkeypatc
             np.testing.assert_allclose(torch.cov(push(base).T).numpy(), covariance, atol=0.05)
 
 
-def test_what_is_not_wanted_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_wanted_is_not_fitted() -> None:
     plain = fitted(bent(300), unwarp=False)
     assert plain.triangular == () and plain.report.likelihood[2] is None and plain.map.as_is
     assert "under the triangular map" not in str(plain.report)
@@ -60,6 +62,10 @@ def test_what_is_not_wanted_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(mapped.triangular) == 3 and mapped.report.pushed == "triangular map"
     assert mapped.pushes(0)[0] is mapped.triangular[2] and mapped.pushes(1)[0] is mapped.triangular[1]
     assert mapped.map is mapped.map and mapped.map.map is mapped.triangular[0]
+    gaussian, flow, _ = mapped.report.likelihood
+    assert flow > gaussian and mapped.pushes(0)[1] is mapped.flows[0] and mapped.pushes(1)[1] is mapped.flows[1]
+    no_better = replace(mapped, report=replace(mapped.report, likelihood=(gaussian, gaussian, 0.0)))
+    assert no_better.pushes(0) == (mapped.triangular[2], mapped.gaussians[0])
 
 
 def test_what_is_not_recognised_is_counted() -> None:

@@ -19,6 +19,7 @@ from mist.calibration import LocalCalibration
 from mist.finetuning.recalibration import recalibrate_locally
 from mist.finetuning.tuning import KeepBest, TuningConfig, TuningModule, lookalike_and_original, tune
 from mist.network import MISTNetwork
+from mist.quantiles import OFFSET
 from mist.training.config import OptimizationConfig
 from mist.training.data import item_of
 from mist.training.module import EstimatorModule
@@ -58,9 +59,13 @@ def test_the_smallest_error_on_look_alikes_is_kept_unless_much_is_forgotten(pare
 def test_what_the_parent_predicts_counts_on_its_own_law(parent: mist.Estimator) -> None:
     """Against distances of samples at the levels (SciPy); on look-alikes the truth alone counts."""
     with torch.random.fork_rng(devices=[]):
-        plain = EstimatorModule(parent.network.config, OptimizationConfig(root_weight=0.5), 1)
+        plain = EstimatorModule(parent.network.config, OptimizationConfig(root_weight=0.5, precision_exponent=0.5), 1)
         anchored = TuningModule(
-            parent.network.config, OptimizationConfig(root_weight=0.5), 1, parent.network, anchor=3.0
+            parent.network.config,
+            OptimizationConfig(root_weight=0.5, precision_exponent=0.5),
+            1,
+            parent.network,
+            anchor=3.0,
         )
     assert len(list(anchored.parameters())) == len(list(plain.parameters()))
     batches = {"own": item_of(generate_batch(LAW, 3, 0)), "lookalike": item_of(KNOWN.batch(3, 0))}
@@ -70,22 +75,26 @@ def test_what_the_parent_predicts_counts_on_its_own_law(parent: mist.Estimator) 
             module.network.load_state_dict(parent.network.state_dict())
             with torch.no_grad():
                 module.network.head.remainder.bias += moved
+                module.network.head.weights.bias += 3 * moved * torch.arange(len(module.network.head.weights.bias))
             losses[module] = {
                 name: float(module.loss(item, plain._features(item)).detach()) for name, item in batches.items()
             }
         assert losses[plain]["lookalike"] == losses[anchored]["lookalike"]
         item = batches["own"]
         features = plain._features(item)
-        (mine, weight), (known, _) = (
+        (mine, own_weight), (known, weight) = (
             plain._predict(network, item, features) for network in (anchored.network, parent.network)
         )
+        assert torch.equal(own_weight, weight) == (moved == 0)
+        floor = np.log(OFFSET)
+        mine, known = mine.detach().clamp(min=floor), known.detach().clamp(min=floor)
         expected = np.array(
             [
                 stats.wasserstein_distance(a, b) + stats.wasserstein_distance(np.exp(a / 2), np.exp(b / 2))
-                for a, b in zip(mine.detach().numpy(), known.detach().numpy(), strict=True)
+                for a, b in zip(mine.numpy(), known.numpy(), strict=True)
             ]
         )
-        gap = 3.0 * float((expected * weight.detach().numpy()).mean())
+        gap = 3.0 * float((expected * weight.numpy()).mean())
         assert losses[anchored]["own"] - losses[plain]["own"] == pytest.approx(gap, rel=1e-3, abs=1e-6)
         assert (gap > 1e-3) == (moved > 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,12 @@ def test_too_few_shapes() -> None:
         small = MISTNetwork(NetworkConfig(trunk_width=16))
     with pytest.raises(ValueError, match="got 896 data sets to calibrate 17 weights, expected at least 960"):
         recalibrate(small, batches_of(META, 896))
+
+
+def test_many_data_sets_of_few_shapes_are_too_few(tiny_network: MISTNetwork) -> None:
+    large = [generate_batch(replace(META, datasets_per_batch=(128, 128)), 1, index) for index in range(9)]
+    with pytest.raises(ValueError, match="got 9 batches to calibrate on, expected at least 30, of a shape each"):
+        recalibrate(tiny_network, large)
 
 
 def test_its_data_sets_are_its_own() -> None:

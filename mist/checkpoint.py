@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -41,6 +42,7 @@ FORMAT_VERSION = (
     5  # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: of expansions; 5: fine-tuned ones
 )
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
+_ASIDE, _OLD = ".old.", "old"  # a folder steps aside to `.<name>.old.*/old` while another takes its place
 
 # What config.json holds, and nothing else. In `extra`, free otherwise, "preliminary" and "trained_on_categories" count.
 _CONFIG_TYPES: dict[str, type] = {
@@ -199,7 +201,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         if not (folder / file).is_file():
             raise CheckpointNotFoundError(
                 f"{folder} has no {file}: expected a checkpoint folder with {CONFIG_FILE} and {WEIGHTS_FILE}; "
-                f"available by name: {', '.join(available_checkpoints()) or 'none'}"
+                f"available by name: {', '.join(available_checkpoints()) or 'none'}" + _aside_hint(folder)
             )
     config = _read_config(folder / CONFIG_FILE)
     weights = (folder / WEIGHTS_FILE).read_bytes()
@@ -253,6 +255,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> Path:
     raise CheckpointNotFoundError(
         f"no checkpoint {os.fspath(name_or_path)!r}: expected the path of a checkpoint folder or one of the names: "
         f"{', '.join(available_checkpoints()) or 'none'} (looked in {', '.join(str(root) for root in _roots())})"
+        + _aside_hint(Path(name_or_path))
     )
 
 
@@ -386,6 +389,14 @@ def _is_range(value: Any) -> bool:
     )
 
 
+def _aside_hint(folder: Path) -> str:
+    """Where the one before is, if a write was killed between the two renames."""
+    if folder.exists() or not folder.parent.is_dir():
+        return ""
+    left = sorted(path for path in folder.parent.glob(f".{glob.escape(folder.name)}{_ASIDE}*/{_OLD}") if path.is_dir())
+    return f"; a write was cut off, and the checkpoint that was there before is whole in {left[-1]}" if left else ""
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
@@ -398,7 +409,7 @@ def _replace(part: Path, folder: Path) -> None:
     if not folder.exists():
         part.rename(folder)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    folder.rename(aside / "old")
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_ASIDE}", dir=folder.parent))
+    folder.rename(aside / _OLD)
     part.rename(folder)
     shutil.rmtree(aside)

@@ -6,6 +6,8 @@ import copy
 import hashlib
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,42 @@ def test_saving_again_replaces_and_leaves_nothing_behind(
     assert (tiny_checkpoint / "CARD.md").read_text() == "second"
     assert load_checkpoint(tiny_checkpoint).name == "renamed"
     assert [path.name for path in tiny_checkpoint.parent.iterdir()] == ["tiny"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import mist, mist.checkpoint
+
+folder, left = sys.argv[1], [int(sys.argv[2])]
+estimator = mist.load(folder)
+
+def killed(real):
+    def step(*arguments):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return real(*arguments)
+    return step
+
+mist.checkpoint._write, Path.rename = killed(mist.checkpoint._write), killed(Path.rename)
+estimator.save(folder)
+"""
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_kill_9_in_a_save_loses_nothing(steps: int, tiny_checkpoint: Path) -> None:
+    """Between two files, before the folder there steps aside, and before the new one takes its place."""
+    before = load_checkpoint(tiny_checkpoint)
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(tiny_checkpoint), str(steps)], capture_output=True)
+    assert done.returncode == -9, done.stderr
+    if steps == 4:
+        for read in (load_checkpoint, load):
+            with pytest.raises(CheckpointNotFoundError, match="a write was cut off, and the checkpoint.*is whole in"):
+                read(tiny_checkpoint)
+        (aside,) = tiny_checkpoint.parent.glob(".tiny.old.*/old")
+        load_checkpoint(aside).save(tiny_checkpoint)
+    assert load_checkpoint(tiny_checkpoint).sha256 == before.sha256
 
 
 def test_a_failed_save_keeps_the_old_folder(

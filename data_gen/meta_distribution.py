@@ -26,7 +26,7 @@ from data_gen.families import (
 from data_gen.independence import IndependentSides
 from data_gen.joint import Joint
 from data_gen.pools import chunk_number
-from data_gen.side_warps import EMBEDDINGS, RECIPES, applicable_recipes, draw_recipe
+from data_gen.side_warps import EMBEDDINGS, RECIPES, applicable_recipes, draw_recipe, num_bent
 from data_gen.streams import Streams
 
 __all__ = ["BatchShape", "FamilyName", "MetaDistribution", "draw_joint"]
@@ -69,6 +69,8 @@ class BatchShape:
     mixed_y: bool = False
     warp_x: str | None = None  # a recipe of `data_gen.side_warps`
     warp_y: str | None = None
+    bent_x: int | None = None  # random coordinates of x that its recipe is given; None: all
+    bent_y: int | None = None
     flows: tuple[int, int] = (0, 0)  # numbers of the normalizing flows of x and y, where the recipes have one
     chunk: int = 0  # of the pools that families draw from
     levels: tuple[int, int] = (0, 0)  # of an unordered variable that leads x, or y, as indicator columns; 0: none
@@ -85,10 +87,11 @@ class MetaDistribution:
     with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim; before that, with
     `few_dims_probability`, each is log-uniform on 1…`few_dims`, and n is stretched to end at
     `few_dims_max_num_points` where it is log-uniform and that is more. `warps` weighs recipes, one of which warps a
-    side with `warp_probability`; Y shares that of X with `same_warp_probability`. Past `visible_dims` coordinates, a
-    side is warped, and one that is not elliptical mixed, less often, by visible_dims / dim: what is bent in many dims
-    no estimator sees. With `category_probability` a batch is about an unordered variable of 3 to 12 levels instead.
-    `cost_per_batch` sets how many data sets one batch holds.
+    side with `warp_probability`; Y shares that of X with `same_warp_probability`. With `local_warp_probability` it
+    bends but some random coordinates of the side, 2 to all of them, log-uniformly. A warp of more than `visible_dims`
+    coordinates is drawn less often, by visible_dims over their number, and so is the mixing of a side that is not
+    elliptical: what is bent in many dims no estimator sees. With `category_probability` a batch is about an unordered
+    variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
     """
 
     name: str = "elliptical"
@@ -108,6 +111,7 @@ class MetaDistribution:
     warps: Mapping[str, float] = field(default_factory=dict)
     warp_probability: float = 0.0
     same_warp_probability: float = 0.0  # of a warped X's recipe being Y's as well
+    local_warp_probability: float = 0.0  # of a warp being of some coordinates only
     visible_dims: float = 0.0  # 0: sides are warped and mixed alike at all dims
     flow_pool_size: int = 1024  # normalizing flows of every kind and dim
     weak_probability: float = 0.15
@@ -272,7 +276,9 @@ class MetaDistribution:
             blocks = self._draw_blocks(generator, dim_x, dim_y)
         elif family == "independent":
             blocks = tuple((self._base_family(generator), dim_x, dim_y) for _ in range(2))
-        warp_x, warp_y = (self._draw_warp(generator, dim, embed=not blocks) for dim in (dim_x, dim_y))
+        (warp_x, bent_x), (warp_y, bent_y) = (
+            self._draw_warp(generator, dim, embed=not blocks) for dim in (dim_x, dim_y)
+        )
         shared = warp_x is not None and self.same_warp_probability > 0
         if (
             shared
@@ -280,6 +286,9 @@ class MetaDistribution:
             and warp_x in applicable_recipes(dim_y, not blocks)
         ):
             warp_y = warp_x
+            given_x, given_y = (dim - EMBEDDINGS.get(warp_x, 0) for dim in (dim_x, dim_y))
+            bent = bent_x or given_x
+            bent_y = bent if self.local_warp_probability > 0 and bent < given_y else None
         members = [name for name, _, _ in blocks] or [family]
         kinds = {name.partition("-")[0] for name in members}
         tied = not kinds.isdisjoint(TIED_KINDS)  # levels stay the levels they are
@@ -298,6 +307,8 @@ class MetaDistribution:
             mixed_y=bool(mixed_y) and not tied,
             warp_x=None if tied else warp_x,
             warp_y=None if tied else warp_y,
+            bent_x=None if tied else bent_x,
+            bent_y=None if tied else bent_y,
             flows=self._draw_flows(generator),
             chunk=0 if kinds.isdisjoint(POOLED_KINDS) else chunk_number(int(generator.integers(NUM_CHUNKS)), held_out),
         )
@@ -316,13 +327,22 @@ class MetaDistribution:
         """The same for a linear mixing, which hides nothing where all that it mixes is elliptical."""
         return 1.0 if kinds <= ELLIPTICAL_KINDS else self.share_bent(dim)
 
-    def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> str | None:
-        """The recipe of one side, if any; `embed` allows those that add coordinates, where there are enough."""
-        if self.warp_probability == 0 or generator.random() >= self.warp_probability * self.share_bent(dim):
-            return None
+    def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> tuple[str | None, int | None]:
+        """The recipe of one side, if any, and how many coordinates it is given, None for all; `embed` allows those
+        that add coordinates, where there are enough."""
+        if self.warp_probability == 0:
+            return None, None
         names = [name for name in self.warps if name in applicable_recipes(dim, embed)]
         weights = np.array([self.warps[name] for name in names])
-        return str(generator.choice(names, p=weights / weights.sum())) if weights.sum() > 0 else None
+        if weights.sum() == 0:
+            return None, None
+        name = str(generator.choice(names, p=weights / weights.sum()))
+        bent = None
+        given = dim - EMBEDDINGS.get(name, 0)
+        if given > 2 and self.local_warp_probability > 0 and generator.random() < self.local_warp_probability:
+            bent = _log_uniform_integer(generator, 2, given)
+        share = self.share_bent(num_bent(name, bent or given))
+        return (name, bent) if generator.random() < self.warp_probability * share else (None, None)
 
     def _num_datasets(self, num_points: int, dim: int) -> int:
         """As many as `cost_per_batch` allows, a multiple of eight so that ranks share evenly."""
@@ -405,8 +425,8 @@ def _warped(joint: Joint, shape: BatchShape, random: Streams) -> Joint:
     pilot_x, pilot_y = joint.sample(_PILOT, random)
     return Warped(
         joint,
-        draw_recipe(shape.warp_x, pilot_x, random, shape.flows[0]) if shape.warp_x else None,
-        draw_recipe(shape.warp_y, pilot_y, random, shape.flows[1]) if shape.warp_y else None,
+        draw_recipe(shape.warp_x, pilot_x, random, shape.flows[0], shape.bent_x) if shape.warp_x else None,
+        draw_recipe(shape.warp_y, pilot_y, random, shape.flows[1], shape.bent_y) if shape.warp_y else None,
         added_x=shape.dim_x - joint.dim_x,
         added_y=shape.dim_y - joint.dim_y,
     )

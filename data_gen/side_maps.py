@@ -24,7 +24,17 @@ __all__ = [
     "StudentCdf",
     "SwissRollEmbedding",
     "Wiggly",
+    "coordinate_order",
 ]
+
+
+def coordinate_order(dim: int, random: Streams) -> Tensor:
+    """Numbers of the coordinates in an order at random or, in half of the data sets, nearly in their own, (B, D).
+
+    Where few of many coordinates depend on the other side they stand first, and would hardly ever be met at random.
+    """
+    nearly = torch.arange(dim) + 3 * random.uniform(dim)
+    return torch.where(random.bernoulli(0.5, 1), nearly, random.uniform(dim)).argsort(-1)
 
 
 class _Affine:
@@ -205,13 +215,25 @@ class RandomSpiral:
     def draw(cls, dim: int, random: Streams) -> RandomSpiral:
         """Speeds up to a few radians at the typical radius of one plane, or of some; planes of two coordinates as often
         as of any directions; the centre is the median or any point about it."""
+        return cls._draw(dim, random, random.bernoulli(0.5, 1), random.bernoulli(0.5, 1, 1))
+
+    @classmethod
+    def draw_plane(cls, dim: int, random: Streams) -> RandomSpiral:
+        """The same in one plane, of two coordinates: the others are left as they are."""
+        one = torch.ones(len(random), 1, dtype=torch.bool)
+        return cls._draw(dim, random, one, ~one.unsqueeze(-1))
+
+    @classmethod
+    def _draw(cls, dim: int, random: Streams, one_plane: Tensor, any_directions: Tensor) -> RandomSpiral:
         planes = dim // 2
         speed = random.log_uniform(1, low=0.1, high=3.0) * (1 - 2 * random.bernoulli(0.5, planes).double())
-        turned = random.bernoulli(0.7, planes) & random.bernoulli(0.5, 1)
+        turned = random.bernoulli(0.7, planes) & ~one_plane
         turned[:, :1] = True
         speed = torch.where(turned, speed, 0.0)
-        order = torch.nn.functional.one_hot(random.uniform(dim).argsort(-1), dim).double()
-        basis = torch.where(random.bernoulli(0.5, 1, 1), random.orthogonal(dim), order)
+        dealt = coordinate_order(dim, random)
+        dealt = torch.cat([dealt[:, : 2 * planes : 2], dealt[:, 1 : 2 * planes : 2], dealt[:, 2 * planes :]], dim=-1)
+        order = torch.nn.functional.one_hot(dealt, dim).double().mT
+        basis = torch.where(any_directions, random.orthogonal(dim), order)
         centre = random.normal(dim) * random.uniform(1, high=2.0) * random.bernoulli(0.5, 1)
         return cls(centre, basis, speed, random.bernoulli(0.5, 1), random.bernoulli(0.5, 1))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from data_gen.meta_distribution import MetaDistribution
@@ -10,10 +10,11 @@ from data_gen.stream import Batch, generate_batch
 from data_gen.streams import structure_generator
 from mist.evaluation.summary import DIM_BINS, NUM_POINTS_BINS
 
-__all__ = ["even_batches"]
+__all__ = ["even_batches", "reached_bins"]
 
 _SHAPE = 8  # data sets of one shape: few, so that a bin holds many shapes
-_MOST_SHAPES = 20_000  # looked at in a row before a bin that the law does not reach is given up
+_PILOT = 2_000  # shapes that tell which bins a law reaches
+_MOST_SHAPES = 20_000  # looked at in a row before a bin is given up, in which all data sets are independent, say
 
 
 def _bin(num_points: int, dim: int) -> tuple[int, int]:
@@ -22,23 +23,38 @@ def _bin(num_points: int, dim: int) -> tuple[int, int]:
     return points, next(i for i, (_, low, high) in enumerate(DIM_BINS) if low <= dim < high)
 
 
+def _of_shape(law: MetaDistribution, seed: int, index: int) -> tuple[int, int]:
+    """The bin of a batch."""
+    shape = law.draw_shapes(structure_generator(seed, index), held_out=True)[0]
+    return _bin(shape.num_points, shape.dim_x + shape.dim_y)
+
+
+def reached_bins(law: MetaDistribution, seed: int) -> set[tuple[int, int]]:
+    """Bins of n and dims, by their indices, in which some of the first 2,000 shapes of a stream lie."""
+    return {_of_shape(law, seed, index) for index in range(_PILOT)}
+
+
 def even_batches(
-    law: MetaDistribution, per_bin: int, seed: int, progress: Callable[[str], None] | None = None
+    law: MetaDistribution,
+    per_bin: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+    bins: Collection[tuple[int, int]] | None = None,
 ) -> Iterator[Batch]:
-    """Batches of one shape each, until every bin of n and dims that the law reaches holds `per_bin` data sets of MI
-    above 0; independent ones come with them. Those that are too many have no weight.
+    """Batches of one shape each, until every one of the bins of n and dims (by default those that the law reaches,
+    `reached_bins`) holds `per_bin` data sets of MI above 0; independent ones come with them. Those that are too many
+    have no weight.
 
     Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged. `seed`
     is of a stream (`data_gen.stream`), as those of evaluation and of calibration are.
     """
     law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE))
-    missing = dict.fromkeys(((i, j) for i in range(len(NUM_POINTS_BINS) - 1) for j in range(len(DIM_BINS))), per_bin)
+    missing = dict.fromkeys(reached_bins(law, seed) if bins is None else bins, per_bin)
     passed = index = 0
     while any(count > 0 for count in missing.values()) and passed < _MOST_SHAPES:
-        shape = law.draw_shapes(structure_generator(seed, index), held_out=True)[0]
-        where = _bin(shape.num_points, shape.dim_x + shape.dim_y)
+        where = _of_shape(law, seed, index)
         passed += 1
-        if missing[where] > 0:
+        if missing.get(where, 0) > 0:
             batch = generate_batch(law, seed, index)
             dependent = ((batch.mi > 0) & (batch.weight > 0)).nonzero().flatten()
             weight = batch.weight.clone()

@@ -2,7 +2,8 @@
 
 First the spread, one linear read-out of the head's trunk, is refitted by the training loss: it sees what kind of data
 it has before it. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
-on the same two thirds of the shapes, and made conformal on the last third.
+on the same two thirds of the shapes, and made conformal on the dependent data sets of the last third. All are drawn
+evenly over bins of n and dims (`mist.evaluation.even`): intervals must hold where a law rarely goes, too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from data_gen.meta_distribution import MetaDistribution
-from data_gen.stream import Batch, generate_batch
+from data_gen.stream import Batch
 from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, interpolate, invert
+from mist.evaluation.even import even_batches, reached_bins
 from mist.features import extract_features
 from mist.network import MISTNetwork
 from mist.novelty import Novelty
@@ -35,17 +37,18 @@ __all__ = [
 
 # No data set of training, validation or evaluation; pools give parameter sets that are kept from training, as to these.
 CALIBRATION_SEED = 3 << 40
-_BATCH, _STEPS, _RATE = 32, 300, 3e-3
+_STEPS, _RATE = 300, 3e-3
 _NOMINAL = (0.5, 0.8, 0.9, 0.95)
 _PENALTY = 1e-4
 _CONFORMAL = 0.9
-_LEAST_SHAPES = 30
+_LEAST_SHAPES, _LEAST_DATASETS = 30, 960
 _SEED = 271_828  # of the places of atoms
 
 
 @dataclass(frozen=True)
 class Recalibration:
-    """Loss on the fitted part before and after the spread was refitted; coverage of central intervals on the rest."""
+    """Loss on the fitted part before and after the spread was refitted; coverage of central intervals on the dependent
+    data sets of the rest."""
 
     loss: tuple[float, float]
     coverage: dict[float, tuple[float, float, float]]  # level: as trained, with the spread refitted, with the map
@@ -55,19 +58,19 @@ class Recalibration:
         rows = [f"loss {self.loss[0]:.5f} -> {self.loss[1]:.5f}"]
         for level, found in self.coverage.items():
             rows.append(f"{level:.0%} intervals cover " + " -> ".join(f"{100 * value:.1f} %" for value in found))
-        kept = f"{self.num_datasets:,} data sets kept aside"
+        kept = f"{self.num_datasets:,} dependent data sets kept aside"
         return (
             ", ".join(rows) + f" of {kept} (as trained, spread refitted, mapped: then {_CONFORMAL:.0%} by construction)"
         )
 
 
 def check_num_datasets(num_datasets: int, trunk_width: int) -> None:
-    """ValueError for fewer data sets than four times the read-out's weights, or of fewer than 30 shapes."""
-    least = max(4 * trunk_width, _LEAST_SHAPES * _BATCH)
+    """ValueError for fewer data sets of MI above 0 than four times the read-out's weights, or than 960."""
+    least = max(4 * trunk_width, _LEAST_DATASETS)
     if num_datasets < least:
         raise ValueError(
-            f"got {num_datasets} data sets to calibrate {trunk_width + 1} weights, expected at least {least}, "
-            "or 0 to leave predictions as they are"
+            f"got {num_datasets} dependent data sets to calibrate {trunk_width + 1} weights, expected at least "
+            f"{least}, or 0 to leave predictions as they are"
         )
 
 
@@ -87,11 +90,10 @@ class _Sample:
 
 
 def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iterator[Batch]:
-    """So many data sets of a law, 32 of a shape, of a stream of its own; shapes count alike here, small ones not more
-    often as in training."""
-    law = replace(meta, datasets_per_batch=(_BATCH, _BATCH))
-    for index in range(-(-num_datasets // _BATCH)):
-        yield generate_batch(law, CALIBRATION_SEED + seed, index)
+    """At least so many data sets of MI above 0, as many in each bin of n and dims that a law reaches, with the
+    independent ones that come with them; eight of a shape, of a stream of its own."""
+    bins = reached_bins(meta, CALIBRATION_SEED + seed)
+    return even_batches(meta, -(-num_datasets // len(bins)), CALIBRATION_SEED + seed, bins=bins)
 
 
 def _sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> _Sample:
@@ -121,10 +123,12 @@ def recalibrate(
     """Refit the spread's read-out in place, by the loss of training, and set `network.calibration` and `.novelty`, on
     fresh data sets: batches of one shape each, as `batches_of` has them.
 
-    ValueError as `check_num_datasets` has it.
+    The 90 % interval is conformal for dependent data sets of their law: 0 nats, held by every interval that begins
+    there, must not pay for narrower ones elsewhere. ValueError as `check_num_datasets` has it.
     """
     sample = _sample_of(network, batches)
-    check_num_datasets(len(sample.mi), network.head.remainder.in_features)
+    usable = (sample.weight > 0) & (sample.mi > 0)
+    check_num_datasets(int(usable.sum()), network.head.remainder.in_features)
     if (num_shapes := len(sample.shape.unique())) < _LEAST_SHAPES:
         raise ValueError(
             f"got {num_shapes} batches to calibrate on, expected at least {_LEAST_SHAPES}, of a shape each"
@@ -132,7 +136,8 @@ def recalibrate(
     precision = precision_weight(sample.parts[2].squeeze(-1), precision_exponent)
     sample = replace(sample, weight=sample.weight * precision)
     kept_aside = sample.shape % 3 == 2  # whole shapes
-    fitted, rest = sample.select(~kept_aside), sample.select(kept_aside & (sample.weight > 0))
+    fitted, rest = sample.select(~kept_aside), sample.select(kept_aside & usable)
+    unseen = sample.parts[0][kept_aside & (sample.weight > 0)]
     as_trained = network.head.spread_out(*rest.parts[1:])
     loss = _refit_spread(network, fitted, root_weight)
     levels = network.levels.cpu()
@@ -141,7 +146,7 @@ def recalibrate(
     calibration = fit_calibration(compressed[keep], fitted.mi[keep], levels, fitted.counts[:, keep])
     calibration = conformal(calibration, respread, rest.mi, levels, rest.counts)
     network.calibration = calibration
-    network.novelty = Novelty.fit(fitted.parts[0][keep], rest.parts[0]).to(network.levels.device)
+    network.novelty = Novelty.fit(fitted.parts[0][keep], unseen).to(network.levels.device)
     mapped = calibration.apply(respread, levels, *rest.counts)
     coverage = {
         level: tuple(coverage_of(values, rest.mi, levels, level) for values in (as_trained, respread, mapped))

@@ -140,6 +140,40 @@ def test_sides_past_the_visible_dims_are_bent_less_often():
         assert np.mean([shape.mixed_x for shape in elliptical]) == pytest.approx(0.5, abs=0.08)
 
 
+def test_warps_of_some_coordinates():
+    """They bend two coordinates to all, Y as many as X of the same recipe; few of many as often as few of few."""
+    meta = MetaDistribution(
+        families={"student": 1.0},
+        mixed_probability=0.0,
+        warps={"spiral": 1.0, "swiss_roll": 1.0},
+        warp_probability=0.5,
+        same_warp_probability=1.0,
+        local_warp_probability=1.0,
+        visible_dims=4.0,
+        equal_dims_probability=0.0,
+    )
+    shapes = [shape for k in range(1000) for shape in meta.draw_shapes(structure_generator(0, k)) if shape.dim_x > 20]
+    spirals = [shape for shape in shapes if shape.warp_x == "spiral"]
+    assert all(2 <= shape.bent_x <= shape.dim_x for shape in spirals)
+    few = [shape for shape in spirals if shape.bent_x <= 4]
+    many = [shape for shape in spirals if shape.bent_x >= 16]
+    # log-uniform: of 2 to 4, log(5/2); of 16 and more, a quarter or less of log(D/16) are kept
+    assert len(few) / len(shapes) == pytest.approx(0.25 * math.log(2.5) / math.log(20), abs=0.03)
+    assert 0 < len(many) < len(few) / 4
+    for shape in spirals:
+        if shape.dim_y > 1:
+            assert shape.warp_y == "spiral" and (shape.bent_y or shape.dim_y) == min(shape.bent_x, shape.dim_y)
+    wide = next(shape for shape in spirals if shape.dim_y > 3 and shape.bent_x < shape.dim_x)
+    shape = replace(wide, num_datasets=3, num_points=50)
+    warped = draw_joint(meta, shape, Streams(range(3)))
+    plain = draw_joint(meta, replace(shape, warp_x=None, warp_y=None), Streams(range(3)))
+    assert torch.equal(warped.mutual_information, plain.mutual_information)
+    x, _ = warped.sample(50, Streams(range(3)))
+    before, _ = warped.joint.sample(50, Streams(range(3)))
+    left = (before.unsqueeze(-1) == x.unsqueeze(-2)).all(1).sum((1, 2))
+    assert (left == shape.dim_x - shape.bent_x).all()
+
+
 def test_blocks_past_the_visible_dims_are_mixed_less_often():
     shape = BatchShape("product", 40, 12, 12, 200, blocks=(("additive", 12, 12),))
     everywhere = MetaDistribution(block_mixed_probability=1.0)

@@ -7,8 +7,8 @@ from data_gen import Streams
 from data_gen.composition import Chain, Warped
 from data_gen.covariance import draw_dispersion
 from data_gen.elliptical import Gaussian, StudentT
-from data_gen.side_maps import AdditiveCoupling, RandomSpiral, Standardise, Wiggly
-from data_gen.side_warps import _MAPS, EMBEDDINGS, RECIPES, draw_recipe
+from data_gen.side_maps import AdditiveCoupling, RandomSpiral, Standardise, Wiggly, coordinate_order
+from data_gen.side_warps import _MAPS, EMBEDDINGS, RECIPES, SomeCoordinates, draw_recipe, num_bent
 from mist.nearest_neighbours import ksg_mutual_information
 
 SEEDS = range(6)
@@ -75,12 +75,25 @@ def test_spiral_keeps_norms_and_turns():
     assert torch.allclose(after, before) and ((warp(x) - x).abs().amax((1, 2)) > 0.1).all()
 
 
+def test_coordinates_in_any_order_or_nearly_their_own():
+    order = coordinate_order(12, Streams(range(1500)))
+    assert torch.equal(order.sort(-1).values, torch.arange(12).expand(1500, -1))
+    nearly = (order - torch.arange(12)).abs().amax(-1) <= 2
+    assert nearly.double().mean() == pytest.approx(0.5, abs=0.04) and len({tuple(row.tolist()) for row in order}) > 800
+
+
 def test_spirals_turn_planes_of_any_kind():
     warp = RandomSpiral.draw(6, Streams(range(400)))
     one_plane = (warp.speed != 0).sum(-1) == 1
     of_coordinates = (warp.basis.abs().amax(-1) == 1).all(-1)
     for share, expected in ((one_plane, 0.545), (of_coordinates, 0.5), ((warp.centre == 0).all(-1), 0.5)):
         assert share.double().mean() == pytest.approx(expected, abs=0.08)
+
+
+def test_a_spiral_of_one_plane_moves_two_coordinates():
+    warp, x = RandomSpiral.draw_plane(7, Streams(SEEDS)), points(7)
+    moved = (warp(x) - x).abs().amax(1) > 1e-9
+    assert (moved.sum(-1) == 2).all() and len({tuple(row.tolist()) for row in moved}) > 1
 
 
 def test_coupling_moves_the_other_half_only():
@@ -113,6 +126,38 @@ def test_recipes_invert(name, dim):
     z = warp(x)
     assert isinstance(warp, Chain) and z.shape[-1] == dim + EMBEDDINGS.get(name, 0)
     assert z.isfinite().all() and torch.allclose(warp.inverse(z), x, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_of_some_coordinates_leave_the_others(name):
+    """Those come last, in an order of each data set's own, and all are found again."""
+    x = 4 * points(7) - 1
+    warp = draw_recipe(name, x[:, :64], Streams(SEEDS), num=3)
+    z = warp(x)
+    assert isinstance(warp, SomeCoordinates) and z.shape[-1] == 7 + EMBEDDINGS.get(name, 0)
+    left = (x.unsqueeze(-1) == z[..., -4:].unsqueeze(-2)).all(1)  # (B, D, 4)
+    assert (left.sum((1, 2)) == 4).all() and len({tuple(rows.any(-1).tolist()) for rows in left}) > 1
+    assert torch.allclose(warp.inverse(z), x, atol=1e-3)
+    assert isinstance(draw_recipe(name, x[:, :64], Streams(SEEDS), num=7), Chain)
+
+
+def test_jacobian_of_a_warp_of_some_coordinates_by_central_differences():
+    x = points(5)[:, :6]
+    warp, step = draw_recipe("spiral_cdf", points(5), Streams(SEEDS), num=3), 1e-5
+    shifts = step * torch.eye(5, dtype=torch.float64)
+    jacobian = torch.stack([(warp(x + shift) - warp(x - shift)) / (2 * step) for shift in shifts], dim=-1)
+    assert torch.allclose(warp.log_abs_det(x), torch.linalg.slogdet(jacobian)[1], atol=1e-4)
+    assert warp.log_abs_det(x).abs().min() > 0.1
+
+
+@pytest.mark.parametrize("name", set(RECIPES) - set(EMBEDDINGS))
+def test_a_recipe_bends_as_many_coordinates_as_it_says(name):
+    """Columns whose ranks are as they were, or turned over, are not bent."""
+    x = points(6)
+    ranks = [values.argsort(1).argsort(1) for values in (x, draw_recipe(name, x[:, :64], Streams(SEEDS))(x))]
+    moved = (ranks[0] != ranks[1]).any(1) & (ranks[0] != 299 - ranks[1]).any(1)
+    assert (moved.sum(-1) <= num_bent(name, 6)).all()
+    assert name == "coupling" or moved.sum(-1).max() == num_bent(name, 6)
 
 
 @pytest.mark.parametrize("name", ["cdf", "swiss_roll", "sinh_arcsinh", "power"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+import mist
 from data_gen import MetaDistribution
 from data_gen.stream import generate_batch
 from mist.calibration import NUM_TERMS, Calibration
@@ -154,18 +156,20 @@ def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
     found = recalibrate(network, batches_of(META, 2048))
     assert sorted(found.coverage) == [0.5, 0.8, 0.9, 0.95]
     assert found.coverage[0.9][2] >= 0.9  # of the data sets that it was made conformal on
-    assert f"of {found.num_datasets:,} data sets kept aside" in str(found) and "90% intervals cover" in str(found)
+    assert f"of {found.num_datasets:,} dependent data sets kept aside" in str(found) and "90% intervals cover" in str(
+        found
+    )
 
 
 def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:
-    with pytest.raises(ValueError, match="got 96 data sets to calibrate 257 weights, expected at least 1024"):
+    with pytest.raises(ValueError, match="got 96 dependent data sets to calibrate 257 weights, expected at least 1024"):
         recalibrate(tiny_network, batches_of(META, 96))
 
 
 def test_too_few_shapes() -> None:
     with torch.random.fork_rng(devices=[]):
         small = MISTNetwork(NetworkConfig(trunk_width=16))
-    with pytest.raises(ValueError, match="got 896 data sets to calibrate 17 weights, expected at least 960"):
+    with pytest.raises(ValueError, match="got 896 dependent data sets to calibrate 17 weights, expected at least 960"):
         recalibrate(small, batches_of(META, 896))
 
 
@@ -173,6 +177,25 @@ def test_many_data_sets_of_few_shapes_are_too_few(tiny_network: MISTNetwork) -> 
     large = [generate_batch(replace(META, datasets_per_batch=(128, 128)), 1, index) for index in range(9)]
     with pytest.raises(ValueError, match="got 9 batches to calibrate on, expected at least 30, of a shape each"):
         recalibrate(tiny_network, large)
+
+
+def test_data_sets_lie_evenly_in_the_bins_of_the_law() -> None:
+    law = MetaDistribution(num_points=(10, 400), max_num_points=400, dims=(1, 3), max_dim=3, few_dims_probability=0.0)
+    batches = list(batches_of(law, 50))
+    counts: Counter[tuple[bool, bool, bool]] = Counter()
+    for batch in batches:
+        _, n, dim_x = batch.x.shape
+        where = (n < 100, n < 300, dim_x + batch.y.shape[-1] == 2)
+        counts[where] += int(((batch.mi > 0) & (batch.weight > 0)).sum())
+    assert len(counts) == 6 and set(counts.values()) == {9}
+    assert any(bool((batch.mi == 0).any()) for batch in batches)
+
+
+def test_the_90_percent_interval_is_conformal_for_dependent_data_sets() -> None:
+    """With half of all data sets independent: these are held by more than 90 %, and the others by no less."""
+    law = replace(META, families={"gaussian-dense": 1.0, "independent": 1.0}, weak_probability=0.0)
+    found = recalibrate(mist.load("tiny").network, batches_of(law, 1200))
+    assert 0.9 <= found.coverage[0.9][2] < 0.905  # 390 data sets
 
 
 def test_its_data_sets_are_its_own() -> None:

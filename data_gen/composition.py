@@ -118,6 +118,10 @@ class LinearMixing:
         """(B, N, D) -> (B, N, D)."""
         return torch.linalg.solve(self.matrix, points.double().mT).mT.to(points.dtype)
 
+    def log_abs_det(self, points: Tensor) -> Tensor:
+        """log |det A|, (B, N, D) -> (B, N)."""
+        return torch.linalg.slogdet(self.matrix)[1].unsqueeze(-1).expand(points.shape[:-1])
+
 
 class Warped:
     """A joint with an invertible map applied to X alone and one to Y alone: MI is unmoved.

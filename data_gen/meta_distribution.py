@@ -87,11 +87,12 @@ class MetaDistribution:
     with `equal_dims_probability` (uniform on `dims`), else each is log-uniform on 1…max_dim; before that, with
     `few_dims_probability`, each is log-uniform on 1…`few_dims`, and n is stretched to end at
     `few_dims_max_num_points` where it is log-uniform and that is more. `warps` weighs recipes, one of which warps a
-    side with `warp_probability`; Y shares that of X with `same_warp_probability`. With `local_warp_probability` it
-    bends but some random coordinates of the side, 2 to all of them, log-uniformly. A warp of more than `visible_dims`
-    coordinates is drawn less often, by visible_dims over their number, and so is the mixing of a side that is not
-    elliptical: what is bent in many dims no estimator sees. With `category_probability` a batch is about an unordered
-    variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
+    side with `warp_probability`; Y shares that of X with `same_warp_probability`. With `local_warp_probability` a warp
+    of three coordinates or more is proposed for some of them only, 2 to all, log-uniformly, and is drawn the oftener
+    the more coordinates the side has; Y then shares their number, too, where it has so many. Warps of more than
+    `visible_dims` coordinates are drawn less often, by visible_dims over their number, and so is the mixing of a side
+    that is not elliptical: what is bent in many dims no estimator sees. With `category_probability` a batch
+    is about an unordered variable of 3 to 12 levels instead. `cost_per_batch` sets how many data sets one batch holds.
     """
 
     name: str = "elliptical"
@@ -111,7 +112,7 @@ class MetaDistribution:
     warps: Mapping[str, float] = field(default_factory=dict)
     warp_probability: float = 0.0
     same_warp_probability: float = 0.0  # of a warped X's recipe being Y's as well
-    local_warp_probability: float = 0.0  # of a warp being of some coordinates only
+    local_warp_probability: float = 0.0  # of a warp being proposed for some coordinates only
     visible_dims: float = 0.0  # 0: sides are warped and mixed alike at all dims
     flow_pool_size: int = 1024  # normalizing flows of every kind and dim
     weak_probability: float = 0.15
@@ -293,8 +294,8 @@ class MetaDistribution:
         kinds = {name.partition("-")[0] for name in members}
         tied = not kinds.isdisjoint(TIED_KINDS)  # levels stay the levels they are
         mixed_x, mixed_y = (
-            draw < self.mixed_probability * self.share_mixed(dim, kinds)
-            for draw, dim in zip(mixed, (dim_x, dim_y), strict=True)
+            draw < self.mixed_probability * self.share_mixed(dim, kinds, warp)
+            for draw, dim, warp in zip(mixed, (dim_x, dim_y), (warp_x, warp_y), strict=True)
         )
         return BatchShape(
             family=family,
@@ -320,12 +321,13 @@ class MetaDistribution:
         return first, second
 
     def share_bent(self, dim: int) -> float:
-        """What the probability that a side of `dim` coordinates is bent is multiplied by."""
+        """What the probability of bending `dim` coordinates of a side at once is multiplied by."""
         return min(1.0, self.visible_dims / dim) if self.visible_dims > 0 else 1.0
 
-    def share_mixed(self, dim: int, kinds: set[str]) -> float:
+    def share_mixed(self, dim: int, kinds: set[str], warp: str | None = None) -> float:
         """The same for a linear mixing, which hides nothing where all that it mixes is elliptical."""
-        return 1.0 if kinds <= ELLIPTICAL_KINDS else self.share_bent(dim)
+        elliptical = kinds <= ELLIPTICAL_KINDS and warp in (None, "rotation")
+        return 1.0 if elliptical else self.share_bent(dim)
 
     def _draw_warp(self, generator: np.random.Generator, dim: int, embed: bool) -> tuple[str | None, int | None]:
         """The recipe of one side, if any, and how many coordinates it is given, None for all; `embed` allows those
@@ -341,8 +343,16 @@ class MetaDistribution:
         given = dim - EMBEDDINGS.get(name, 0)
         if given > 2 and self.local_warp_probability > 0 and generator.random() < self.local_warp_probability:
             bent = _log_uniform_integer(generator, 2, given)
-        share = self.share_bent(num_bent(name, bent or given))
-        return (name, bent) if generator.random() < self.warp_probability * share else (None, None)
+            bent = None if bent == given else bent
+        num = num_bent(name, bent or given)
+        chance = self.share_bent(num) * self._chance_of_a_warp(dim, local=num < given)
+        return (name, bent) if generator.random() < chance else (None, None)
+
+    def _chance_of_a_warp(self, dim: int, local: bool) -> float:
+        """`warp_probability`, but for one of some coordinates that of any in as many groups of `visible_dims` as the
+        side has: of many columns, some are bent."""
+        groups = dim / self.visible_dims if local and self.local_warp_probability > 0 and self.visible_dims > 0 else 1.0
+        return 1 - (1 - self.warp_probability) ** max(1.0, groups)
 
     def _num_datasets(self, num_points: int, dim: int) -> int:
         """As many as `cost_per_batch` allows, a multiple of eight so that ranks share evenly."""

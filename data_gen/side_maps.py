@@ -37,6 +37,9 @@ def coordinate_order(dim: int, random: Streams) -> Tensor:
     return torch.where(random.bernoulli(0.5, 1), nearly, random.uniform(dim)).argsort(-1)
 
 
+_UNIFORM = 12**0.5  # width of a uniform law of variance 1
+
+
 class _Affine:
     """x -> (x - shift) / scale, coordinate by coordinate; shift and scale (B, D)."""
 
@@ -158,7 +161,8 @@ class Wiggly:
 
 
 class StudentCdf:
-    """The distribution function of Student's t with 2 degrees of freedom at x/s: margins on (0, 1); `scale` s (B, D).
+    """The distribution function of Student's t with 2 degrees of freedom at x/s, less ½ and times √12: bounded margins,
+    of mean 0 and variance 1 where they are uniform; `scale` s (B, D).
 
     ½ + t/(2√(2 + t²)) approaches its ends so slowly that float32 tells points apart up to |t| of about 1,000, where a
     normal's would press heavy tails into ties.
@@ -174,16 +178,16 @@ class StudentCdf:
 
     def __call__(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return _student_cdf(points.double() / self.scale).to(points.dtype)
+        return ((_student_cdf(points.double() / self.scale) - 0.5) * _UNIFORM).to(points.dtype)
 
     def inverse(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return (_student_quantile(points.double()) * self.scale).to(points.dtype)
+        return (_student_quantile(points.double() / _UNIFORM + 0.5) * self.scale).to(points.dtype)
 
     def log_abs_det(self, points: Tensor) -> Tensor:
         """(B, N, D) -> (B, N)."""
         t = points.double() / self.scale
-        return (-1.5 * torch.log(2 + t * t) - self.scale.log()).sum(-1)
+        return (math.log(_UNIFORM) - 1.5 * torch.log(2 + t * t) - self.scale.log()).sum(-1)
 
 
 def _student_cdf(t: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ __all__ = ["EVALUATION_SEED", "STREAM_VERSION", "Batch", "generate_batch", "stre
 
 EVALUATION_SEED = 1 << 40  # from here on, seeds get parameter sets of the pools that no training batch gets
 _LABEL_ERROR = 0.02  # largest standard error of a label that counts, of (mi + 0.05)
-STREAM_VERSION = 4  # to be raised with every change after which some law draws other numbers from the same seed
+STREAM_VERSION = 5  # to be raised with every change after which some law draws other numbers from the same seed
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Calibration:
     in z whatever the numbers, so that quantiles never cross. Shift and the logarithms of the spreads are quadratic in
     the context (n, dims and the predicted median), the warp is one for all, and the stretch is conformal: over data
     sets exchangeable with those it was set on the 90 % interval covers at least 90 % (Vovk et al. 2005; Romano et al.
-    2019), on average over the law and its shapes, not for each kind of data.
+    2019): dependent ones of the law, on average over its bins of n and dims alike, not for each kind of data.
     """
 
     shift: tuple[float, ...]  # (F,)

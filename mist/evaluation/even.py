@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
@@ -13,8 +14,8 @@ from mist.evaluation.summary import DIM_BINS, NUM_POINTS_BINS
 __all__ = ["even_batches", "reached_bins"]
 
 _SHAPE = 8  # data sets of one shape: few, so that a bin holds many shapes
-_PILOT = 2_000  # shapes that tell which bins a law reaches
-_MOST_SHAPES = 20_000  # looked at in a row before a bin is given up, in which all data sets are independent, say
+_PILOT, _LEAST = 5_000, 5  # shapes that tell which bins a law reaches, and how many of them lie in one that it does
+_BARREN = 300  # batches in a row of independent data sets only, after which no more are drawn for a bin
 
 
 def _bin(num_points: int, dim: int) -> tuple[int, int]:
@@ -30,8 +31,9 @@ def _of_shape(law: MetaDistribution, seed: int, index: int) -> tuple[int, int]:
 
 
 def reached_bins(law: MetaDistribution, seed: int) -> set[tuple[int, int]]:
-    """Bins of n and dims, by their indices, in which some of the first 2,000 shapes of a stream lie."""
-    return {_of_shape(law, seed, index) for index in range(_PILOT)}
+    """Bins of n and dims, by their indices, in which five or more of the first 5,000 shapes of a stream lie."""
+    counts = Counter(_of_shape(law, seed, index) for index in range(_PILOT))
+    return {where for where, count in counts.items() if count >= _LEAST}
 
 
 def even_batches(
@@ -41,26 +43,28 @@ def even_batches(
     progress: Callable[[str], None] | None = None,
     bins: Collection[tuple[int, int]] | None = None,
 ) -> Iterator[Batch]:
-    """Batches of one shape each, until every one of the bins of n and dims (by default those that the law reaches,
-    `reached_bins`) holds `per_bin` data sets of MI above 0; independent ones come with them. Those that are too many
-    have no weight.
+    """Batches of one shape each, until every bin of n and dims that the law reaches holds `per_bin` data sets of MI
+    above 0; independent ones come with them. Those that are too many have no weight. `bins` are what `reached_bins`
+    says, where it has been asked before; one in which 300 batches in a row are independent is given up.
 
     Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged. `seed`
     is of a stream (`data_gen.stream`), as those of evaluation and of calibration are.
     """
     law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE))
     missing = dict.fromkeys(reached_bins(law, seed) if bins is None else bins, per_bin)
-    passed = index = 0
-    while any(count > 0 for count in missing.values()) and passed < _MOST_SHAPES:
+    barren = dict.fromkeys(missing, 0)
+    index = 0
+    while missing:
         where = _of_shape(law, seed, index)
-        passed += 1
-        if missing.get(where, 0) > 0:
+        if where in missing:
             batch = generate_batch(law, seed, index)
             dependent = ((batch.mi > 0) & (batch.weight > 0)).nonzero().flatten()
             weight = batch.weight.clone()
             weight[dependent[missing[where] :]] = 0
-            missing[where] -= min(missing[where], len(dependent))
-            passed = 0 if len(dependent) else passed
+            missing[where] -= len(dependent)
+            barren[where] = 0 if len(dependent) else barren[where] + 1
+            if missing[where] <= 0 or barren[where] == _BARREN:
+                del missing[where]
             if progress is not None:
                 progress(f"{sum(missing.values()):,} data sets to go")
             if bool((weight > 0).any()):

@@ -27,7 +27,7 @@ class OptimizationConfig:
     decay_fraction: float = 1.0  # share of max_steps, at the end, in which the rate falls to 0
     gradient_clip: float = 1.0
     ema_decay: float = 0.998
-    calibration_datasets: int = 0  # fresh ones to recalibrate on at the end, and to know novelty by; 0: neither
+    calibration_datasets: int = 0  # dependent ones to recalibrate on at the end, and for novelty; 0: neither
     root_weight: float = 0.5  # weight of the pinball loss on the square-root scale beside the logarithmic one
     precision_exponent: float = 0.0  # data sets weigh as their relative floor of the error to minus this power
 

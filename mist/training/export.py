@@ -45,7 +45,7 @@ def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
         root_weight=optimization.root_weight,
         precision_exponent=optimization.precision_exponent,
     )
-    print(f"recalibrated on {optimization.calibration_datasets:,} data sets: {found}")
+    print(f"recalibrated on {optimization.calibration_datasets:,} dependent data sets: {found}")
     return str(found)
 
 
@@ -110,8 +110,8 @@ def _card(
         )
     if calibration:
         status += (
-            f" Its predictions were recalibrated on {config.optimization.calibration_datasets:,} fresh data sets of "
-            f"the same law: {calibration}."
+            f" Its predictions were recalibrated on {config.optimization.calibration_datasets:,} fresh dependent data "
+            f"sets of the same law, drawn evenly over n and dims, and the independent ones among them: {calibration}."
         )
     return f"""# {config.name}
 
@@ -188,7 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="output folder of the run, for example outputs/mist")
     parser.add_argument("folder", type=Path, nargs="?", help="where to write (default: RUN/checkpoint)")
     parser.add_argument("--final", action="store_true", help="do not call it preliminary")
-    parser.add_argument("--calibrate", type=int, help="data sets to recalibrate on (default: the run's setting)")
+    parser.add_argument(
+        "--calibrate", type=int, help="dependent data sets to recalibrate on (default: the run's setting)"
+    )
     arguments = parser.parse_args(argv)
     try:
         folder = arguments.folder or arguments.run / "checkpoint"

@@ -157,9 +157,14 @@ def test_warps_of_some_coordinates():
     assert all(2 <= shape.bent_x <= shape.dim_x for shape in spirals)
     few = [shape for shape in spirals if shape.bent_x <= 4]
     many = [shape for shape in spirals if shape.bent_x >= 16]
-    # log-uniform: of 2 to 4, log(5/2); of 16 and more, a quarter or less of log(D/16) are kept
-    assert len(few) / len(shapes) == pytest.approx(0.25 * math.log(2.5) / math.log(20), abs=0.03)
-    assert 0 < len(many) < len(few) / 4
+    # half of all are spirals, of log-uniformly many coordinates: of 2 to 4 log(5/2) are drawn, next to all of which are
+    # kept (past 20 columns, of five groups of four some is bent), of 16 and more log(D/16), a quarter of which at most
+    expected = np.mean([0.5 * math.log(5 / 2) / math.log((shape.dim_x + 1) / 2) for shape in shapes])
+    assert len(few) / len(shapes) == pytest.approx(expected, abs=0.03)
+    assert 0 < len(many) < len(few) / 2
+    narrow = replace(meta, max_dim=6)
+    shapes = [shape for k in range(1000) for shape in narrow.draw_shapes(structure_generator(0, k)) if shape.dim_x == 4]
+    assert np.mean([shape.warp_x is not None for shape in shapes]) == pytest.approx(0.5, abs=0.05)
     for shape in spirals:
         if shape.dim_y > 1:
             assert shape.warp_y == "spiral" and (shape.bent_y or shape.dim_y) == min(shape.bent_x, shape.dim_y)

@@ -46,7 +46,7 @@ def test_a_slice_of_the_seeds_gives_a_slice_of_the_maps(name):
 
 
 @pytest.mark.parametrize("dim", [1, 3, 4])
-@pytest.mark.parametrize("name", [name for name in SQUARE if name not in ("rotation", "mixing")])
+@pytest.mark.parametrize("name", SQUARE)
 def test_jacobian_by_central_differences(name, dim):
     warp, x = _MAPS[name](dim, Streams(SEEDS)), points(dim, 5)
     step = 1e-5
@@ -147,17 +147,19 @@ def test_jacobian_of_a_warp_of_some_coordinates_by_central_differences():
     shifts = step * torch.eye(5, dtype=torch.float64)
     jacobian = torch.stack([(warp(x + shift) - warp(x - shift)) / (2 * step) for shift in shifts], dim=-1)
     assert torch.allclose(warp.log_abs_det(x), torch.linalg.slogdet(jacobian)[1], atol=1e-4)
-    assert warp.log_abs_det(x).abs().min() > 0.1
+    assert warp.log_abs_det(x).abs().mean() > 0.1
 
 
-@pytest.mark.parametrize("name", set(RECIPES) - set(EMBEDDINGS))
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_bends_as_many_coordinates_as_it_says(name):
-    """Columns whose ranks are as they were, or turned over, are not bent."""
+    """Columns whose ranks are as they were, or turned over, are not bent; a derived one is new."""
     x = points(6)
-    ranks = [values.argsort(1).argsort(1) for values in (x, draw_recipe(name, x[:, :64], Streams(SEEDS))(x))]
-    moved = (ranks[0] != ranks[1]).any(1) & (ranks[0] != 299 - ranks[1]).any(1)
-    assert (moved.sum(-1) <= num_bent(name, 6)).all()
-    assert name == "coupling" or moved.sum(-1).max() == num_bent(name, 6)
+    z = draw_recipe(name, x[:, :64], Streams(SEEDS))(x)
+    ranks, images = (values.argsort(1).argsort(1).unsqueeze(i) for values, i in ((x, -1), (z, -2)))
+    same = (ranks == images).all(1) | (ranks == 299 - images).all(1)  # (B, 6, D')
+    left = same.any(-1).sum(-1)
+    expected = 6 if name == "derived" else 6 - num_bent(name, 6)
+    assert left.min() == expected and (name == "spiral" or left.max() == expected)  # some spirals turn fewer planes
 
 
 @pytest.mark.parametrize("name", ["cdf", "swiss_roll", "sinh_arcsinh", "power"])

@@ -19,8 +19,8 @@ LAW = MetaDistribution(num_points=(20, 400), max_num_points=400, uniform_points_
 PER_BIN = 20
 
 
-def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(even, "_MOST_SHAPES", 300)  # dims past 10 are never drawn
+def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any) -> None:
+    assert even.reached_bins(LAW, EVALUATION_SEED) == {(i, j) for i in range(3) for j in range(3)}
     network = normal_network(lambda x, y: 1.0)
     records = even_records(network, LAW, PER_BIN)
     dim, dependent = records.dim_x + records.dim_y, records.mi > 0
@@ -41,9 +41,16 @@ def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any, monkeypat
 
 
 def test_a_law_without_dependence_gives_up(normal_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(even, "_MOST_SHAPES", 20)
+    monkeypatch.setattr(even, "_BARREN", 3)
     records = even_records(normal_network(lambda x, y: 1.0), replace(LAW, families={"independent": 1.0}), 8)
-    assert len(records) > 0 and (records.mi == 0).all()
+    assert len(records) == 9 * 3 * 8 and (records.mi == 0).all()
+
+
+def test_a_bin_that_is_hardly_ever_reached_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(even, "_PILOT", 400)
+    rare = replace(LAW, uniform_points_probability=0.99, max_num_points=2000)
+    everything = {even._of_shape(rare, 0, index)[0] for index in range(4000)}
+    assert everything == {0, 1, 2, 3} and {points for points, _ in even.reached_bins(rare, 0)} == {0, 1, 2}
 
 
 def test_independent_data_sets_are_reported_apart(normal_network: Any) -> None:

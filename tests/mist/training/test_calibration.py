@@ -166,7 +166,7 @@ def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:
         recalibrate(tiny_network, batches_of(META, 96))
 
 
-def test_too_few_shapes() -> None:
+def test_a_small_network_needs_960_data_sets() -> None:
     with torch.random.fork_rng(devices=[]):
         small = MISTNetwork(NetworkConfig(trunk_width=16))
     with pytest.raises(ValueError, match="got 896 dependent data sets to calibrate 17 weights, expected at least 960"):

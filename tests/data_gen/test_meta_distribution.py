@@ -137,7 +137,10 @@ def test_sides_past_the_visible_dims_are_bent_less_often():
         )
         assert np.mean([shape.warp_x is not None for shape in group]) == pytest.approx(expected, abs=0.06)
         assert np.mean([shape.mixed_x for shape in curved]) == pytest.approx(expected, abs=0.08)
-        assert np.mean([shape.mixed_x for shape in elliptical]) == pytest.approx(0.5, abs=0.08)
+        bent = [shape.mixed_x for shape in elliptical if shape.warp_x is not None]  # no longer elliptical
+        assert bent and np.mean(bent) < expected + 0.12
+        plain = [shape.mixed_x for shape in elliptical if shape.warp_x is None]
+        assert np.mean(plain) == pytest.approx(0.5, abs=0.08)
 
 
 def test_warps_of_some_coordinates():

@@ -185,7 +185,7 @@ def test_a_run_is_resumed_on_its_own_data(shards: ShardedBatches, tmp_path: Path
 
 def test_a_run_is_resumed_on_its_own_law_and_stream() -> None:
     state = module().state_dict()
-    with pytest.raises(ValueError, match="got a run whose data are of stream version 1, expected 3"):
+    with pytest.raises(ValueError, match="got a run whose data are of stream version 1, expected 5"):
         module().load_state_dict({**state, "stream_version": 1})
     law = {**state["meta_distribution"], "max_dim": 5}
     with pytest.raises(ValueError, match=r"got a meta_distribution that differs in \['max_dim'\] from that of the run"):

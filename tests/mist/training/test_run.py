@@ -107,7 +107,7 @@ def test_smoke_experiment(repository: Path, tmp_path: Path) -> None:
     estimator = mist.load(tmp_path / "smoke" / "checkpoint", device="cpu")
     assert estimator.name == "smoke" and estimator.checkpoint.preliminary
     assert "hardware: " in done.stderr + done.stdout and "data sets/s" in done.stdout and "exported " in done.stdout
-    assert "recalibrated on 1,024 data sets: loss" in done.stdout
+    assert "recalibrated on 1,024 dependent data sets: loss" in done.stdout
     table = [line for line in done.stdout.splitlines() if "MAE of median" in line]
     assert table, done.stdout
     lineage = estimator.config["lineage"]

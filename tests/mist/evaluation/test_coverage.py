@@ -47,9 +47,9 @@ def test_a_law_without_dependence_gives_up(normal_network: Any, monkeypatch: pyt
 
 
 def test_a_bin_that_is_hardly_ever_reached_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(even, "_PILOT", 400)
-    rare = replace(LAW, uniform_points_probability=0.99, max_num_points=2000)
-    everything = {even._of_shape(rare, 0, index)[0] for index in range(4000)}
+    monkeypatch.setattr(even, "_PILOT", 1000)
+    rare = replace(LAW, uniform_points_probability=0.995, max_num_points=2000)
+    everything = {even._of_shape(rare, 0, index)[0] for index in range(1000)}
     assert everything == {0, 1, 2, 3} and {points for points, _ in even.reached_bins(rare, 0)} == {0, 1, 2}
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_gen.drawing import draw_joint
 from data_gen.families import FAMILIES, ParameterLaw, draw_family
-from data_gen.meta_distribution import MetaDistribution, draw_joint
+from data_gen.meta_distribution import MetaDistribution
 from data_gen.streams import Streams, structure_generator
 
 __all__ = ["write_preview"]

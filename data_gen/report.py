@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from data_gen.drawing import draw_joint
 from data_gen.joint import label_error
-from data_gen.meta_distribution import MetaDistribution, draw_joint
+from data_gen.meta_distribution import MetaDistribution
 from data_gen.streams import Streams, structure_generator
 from data_gen.tables import Array
 

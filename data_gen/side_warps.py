@@ -1,6 +1,6 @@
 """Recipes of random warps of one side: which maps follow one another, and on how many coordinates they can be seen.
 
-A recipe bends all coordinates of a side or a random few, the others left as they are (`SomeCoordinates`).
+A recipe bends all coordinates of a side or some, the others left as they are (`SomeCoordinates`).
 """
 
 from __future__ import annotations

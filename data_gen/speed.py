@@ -10,8 +10,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import numpy as np
 import torch
 
+from data_gen.drawing import draw_joint
 from data_gen.families import KINDS, every_pool, resolve
-from data_gen.meta_distribution import BatchShape, MetaDistribution, draw_joint
+from data_gen.meta_distribution import BatchShape, MetaDistribution
 from data_gen.pools import make_chunk
 from data_gen.streams import Streams
 

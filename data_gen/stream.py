@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from data_gen.drawing import draw_joint
 from data_gen.joint import label_error
-from data_gen.meta_distribution import BatchShape, MetaDistribution, draw_joint
+from data_gen.meta_distribution import BatchShape, MetaDistribution
 from data_gen.streams import Streams, structure_generator
 
 __all__ = ["EVALUATION_SEED", "STREAM_VERSION", "Batch", "generate_batch", "stream"]

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from data_gen import Joint, MetaDistribution, Streams, generate_batch
 from data_gen.default_law import default_law
+from data_gen.drawing import draw_joint
 from data_gen.families import KINDS, TIED_KINDS, resolve
 from data_gen.held_out import HELD_OUT, draw_held_out
-from data_gen.meta_distribution import NUM_CHUNKS, BatchShape, draw_joint
+from data_gen.meta_distribution import NUM_CHUNKS, BatchShape
 from data_gen.pools import chunk_number
 from data_gen.reference_files import REFERENCE_FILES, read_reference_file
 from data_gen.reference_tasks import (

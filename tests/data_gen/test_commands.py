@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from data_gen import MetaDistribution, Streams
 from data_gen.__main__ import _load, main, make_from_settings
 from data_gen.default_law import default_law
+from data_gen.drawing import draw_joint
 from data_gen.families import FAMILIES, every_pool
-from data_gen.meta_distribution import draw_joint
 from data_gen.preview import _gallery
 from data_gen.shards import ShardedBatches
 from data_gen.streams import structure_generator

@@ -12,8 +12,9 @@ import torch
 
 from data_gen import Joint, MetaDistribution, Streams
 from data_gen.composition import BlockProduct
+from data_gen.drawing import draw_joint
 from data_gen.families import FAMILIES, KINDS, POOLED_KINDS, TIED_KINDS
-from data_gen.meta_distribution import BatchShape, draw_joint
+from data_gen.meta_distribution import BatchShape
 from data_gen.side_warps import RECIPES
 from data_gen.stream import generate_batch
 from data_gen.streams import structure_generator

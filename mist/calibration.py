@@ -17,8 +17,8 @@ from torch import Tensor
 from mist.quantiles import OFFSET
 
 __all__ = [
+    "DEGREE",
     "NUM_QUANTITIES",
-    "NUM_TERMS",
     "AnyCalibration",
     "Calibration",
     "LocalCalibration",
@@ -27,10 +27,12 @@ __all__ = [
     "context_terms",
     "interpolate",
     "invert",
+    "num_terms",
 ]
 
 NUM_QUANTITIES = 4
-NUM_TERMS = 1 + NUM_QUANTITIES * (NUM_QUANTITIES + 3) // 2
+DEGREE = 4  # of what is fitted, in log n and the sum of log dims; older checkpoints have 2
+_LEAST_DEGREE, _MOST_DEGREE = 2, 8
 _REACH = 0.3  # of a local calibration, in logarithms of n and dims
 _MOST = 1.5  # of the logarithm of a spread and of a shift, in normal scores
 
@@ -43,13 +45,27 @@ def context(median: Tensor, num_points: Tensor | int, dim_x: Tensor | int, dim_y
     return torch.stack([column.expand_as(median) for column in columns], dim=-1)
 
 
-def context_terms(quantities: Tensor, ranges: Tensor) -> Tensor:
+def num_terms(degree: int = DEGREE) -> int:
+    """F, of the terms of a context."""
+    return 1 + NUM_QUANTITIES * (NUM_QUANTITIES + 3) // 2 + sum(range(_LEAST_DEGREE + 2, degree + 2))
+
+
+_DEGREES = {num_terms(degree): degree for degree in range(_LEAST_DEGREE, _MOST_DEGREE + 1)}
+
+
+def context_terms(quantities: Tensor, ranges: Tensor, degree: int = DEGREE) -> Tensor:
     """1, the quantities, their squares and products, each quantity first held inside its range (2, NUM_QUANTITIES)
-    and scaled to ±1; (B, NUM_QUANTITIES) -> (B, F)."""
+    and scaled to ±1, then powers and products of log n and of the sum of log dims up to a degree;
+    (B, NUM_QUANTITIES) -> (B, F)."""
     low, high = ranges
     unit = 2 * (quantities.clamp(low, high) - low) / (high - low).clamp(min=1e-6) - 1
     rows, columns = torch.triu_indices(NUM_QUANTITIES, NUM_QUANTITIES, device=unit.device)
-    return torch.cat([torch.ones_like(unit[..., :1]), unit, unit[..., rows] * unit[..., columns]], dim=-1)
+    powers = [
+        unit[..., 1:2] ** i * unit[..., 2:3] ** (total - i)
+        for total in range(_LEAST_DEGREE + 1, degree + 1)
+        for i in range(total + 1)
+    ]
+    return torch.cat([torch.ones_like(unit[..., :1]), unit, unit[..., rows] * unit[..., columns], *powers], dim=-1)
 
 
 def interpolate(grid: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
@@ -75,10 +91,11 @@ class Calibration:
 
     With normal scores z = Φ⁻¹(level), the quantile at z is read from the network's own distribution at
     shift + spread · warp(stretch · z), the spread one below the median and another above it: continuous and increasing
-    in z whatever the numbers, so that quantiles never cross. Shift and the logarithms of the spreads are quadratic in
-    the context (n, dims and the predicted median), the warp is one for all, and the stretch is conformal: over data
-    sets exchangeable with those it was set on the 90 % interval covers at least 90 % (Vovk et al. 2005; Romano et al.
-    2019): dependent ones of the law, on average over its bins of n and dims alike, not for each kind of data.
+    in z whatever the numbers, so that quantiles never cross. Shift and the logarithms of the spreads are polynomials in
+    the context: quadratic but for log n and the sum of the logarithms of the dims, whose degree the number of terms
+    tells. The warp is one for all, and the stretch is conformal: over data sets exchangeable with those it was set on,
+    the 90 % interval covers at least 90 % (Vovk et al. 2005; Romano et al. 2019), but where an end would lie past the
+    network's grid: dependent ones of the law, on average over its bins of n and dims alike, not for each kind of data.
     """
 
     shift: tuple[float, ...]  # (F,)
@@ -89,9 +106,12 @@ class Calibration:
     stretch: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("shift", "log_spread_low", "log_spread_high"):
-            if len(getattr(self, name)) != NUM_TERMS:
-                raise ValueError(f"got {len(getattr(self, name))} numbers in {name}, expected {NUM_TERMS}")
+        lengths = [len(getattr(self, name)) for name in ("shift", "log_spread_low", "log_spread_high")]
+        if len(set(lengths)) > 1 or lengths[0] not in _DEGREES:
+            raise ValueError(
+                f"got {', '.join(map(str, lengths))} numbers in shift, log_spread_low and log_spread_high, expected as "
+                f"many in each: {', '.join(map(str, _DEGREES))}"
+            )
         if [len(side) for side in self.ranges] != [NUM_QUANTITIES] * 2:
             raise ValueError(f"got ranges={self.ranges}, expected two lists of {NUM_QUANTITIES} numbers")
         if not all(a <= b and math.isfinite(b - a) for a, b in zip(*self.ranges, strict=True)):
@@ -121,6 +141,11 @@ class Calibration:
         """Q, of the grid that it was fitted on."""
         return len(self.warp)
 
+    @property
+    def degree(self) -> int:
+        """Of the polynomials, in log n and the sum of log dims."""
+        return _DEGREES[len(self.shift)]
+
     def coefficients(self) -> Tensor:
         """Of the shift and of the logarithms of both spreads, (3, F) float64."""
         return torch.tensor([self.shift, self.log_spread_low, self.log_spread_high], dtype=torch.float64)
@@ -141,7 +166,8 @@ class Calibration:
     def _context(self, quantities: Tensor, coefficients: Tensor | None = None) -> tuple[Tensor, ...]:
         """Shift and logarithms of both spreads, (B, 1) each."""
         table = self.coefficients() if coefficients is None else coefficients
-        terms = context_terms(quantities, torch.tensor(self.ranges, dtype=torch.float64).to(quantities))
+        ranges = torch.tensor(self.ranges, dtype=torch.float64).to(quantities)
+        terms = context_terms(quantities, ranges, self.degree)
         return (terms @ table.to(quantities).mT).clamp(-_MOST, _MOST).unsqueeze(-1).unbind(-2)
 
     def apply(

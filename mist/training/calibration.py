@@ -2,8 +2,9 @@
 
 First the spread, one linear read-out of the head's trunk, is refitted by the training loss: it sees what kind of data
 it has before it. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
-on the same two thirds of the shapes, and made conformal on the dependent data sets of the last third. All are drawn
-evenly over bins of n and dims (`mist.evaluation.even`): intervals must hold where a law rarely goes, too.
+on the same two thirds of the shapes, where independent data sets count half, and made conformal on the dependent ones
+of the last third. All are drawn evenly over bins of n and dims (`mist.evaluation.even`): intervals must hold where a
+law rarely goes, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import Batch
-from mist.calibration import NUM_QUANTITIES, NUM_TERMS, Calibration, context, interpolate, invert
+from mist.calibration import DEGREE, NUM_QUANTITIES, Calibration, context, interpolate, invert, num_terms
 from mist.evaluation.even import even_batches, reached_bins
 from mist.features import extract_features
 from mist.network import MISTNetwork
@@ -41,7 +42,9 @@ _STEPS, _RATE = 300, 3e-3
 _NOMINAL = (0.5, 0.8, 0.9, 0.95)
 _PENALTY = 1e-4
 _CONFORMAL = 0.9
+_INDEPENDENT = 0.5  # of a data set, what one of 0 nats counts in the fit of the map
 _LEAST_SHAPES, _LEAST_DATASETS = 30, 960
+_MANY_SHAPES = 1500  # from which on a map of higher degree is better than a quadratic one where shapes are few
 _SEED = 271_828  # of the places of atoms
 
 
@@ -121,7 +124,8 @@ def recalibrate(
     precision_exponent: float = 0.0,
 ) -> Recalibration:
     """Refit the spread's read-out in place, by the loss of training, and set `network.calibration` and `.novelty`, on
-    fresh data sets: batches of one shape each, as `batches_of` has them.
+    fresh data sets: batches of one shape each, as `batches_of` has them. The map is quadratic in n and dims for less
+    than 1,500 shapes to fit it on.
 
     The 90 % interval is conformal for dependent data sets of their law: 0 nats, held by every interval that begins
     there, must not pay for narrower ones elsewhere. ValueError as `check_num_datasets` has it.
@@ -143,7 +147,10 @@ def recalibrate(
     levels = network.levels.cpu()
     compressed, respread = (_spread_out(network, part) for part in (fitted, rest))
     keep = fitted.weight > 0
-    calibration = fit_calibration(compressed[keep], fitted.mi[keep], levels, fitted.counts[:, keep])
+    degree = DEGREE if len(fitted.shape.unique()) >= _MANY_SHAPES else 2
+    calibration = fit_calibration(
+        compressed[keep], fitted.mi[keep], levels, fitted.counts[:, keep], degree=degree, independent=_INDEPENDENT
+    )
     calibration = conformal(calibration, respread, rest.mi, levels, rest.counts)
     network.calibration = calibration
     network.novelty = Novelty.fit(fitted.parts[0][keep], unseen).to(network.levels.device)
@@ -205,26 +212,33 @@ def _scores(compressed: Tensor, mi: Tensor, levels: Tensor) -> tuple[Tensor, Ten
     return z, torch.where(mi <= 0, below, truth)
 
 
-def fit_calibration(compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tensor) -> Calibration:
-    """The map for predictions (R, Q) on the compressed scale whose truth (R,) is known; counts (3, R) n, dim_x, dim_y.
+def fit_calibration(
+    compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tensor, *, degree: int = 2, independent: float = 1.0
+) -> Calibration:
+    """The map for predictions (R, Q) on the compressed scale whose truth (R,) is known; counts (3, R) n, dim_x, dim_y;
+    its degree is that of its polynomials in n and dims.
 
     Shift and spreads minimise the pinball loss of all levels on the scale of normal scores; the warp then is the
-    quantiles of what remains.
+    quantiles of what remains. Where data do not tell 0 nats from little, intervals that are even over both hold too
+    many of the dependent data sets, and such as are fitted on these alone too few of the others: `independent` is what
+    one of 0 nats counts, of a data set.
     """
     z, truth = _scores(compressed, mi, levels)
     median = interpolate(z, compressed.double(), torch.zeros(len(mi), 1, dtype=torch.float64)).squeeze(-1)
     quantities = context(median, *counts)
+    weight = torch.where(mi > 0, 1.0, independent).double()
+    weight = weight / weight.sum()
     low, high = (quantities.quantile(q, dim=0) for q in (0.01, 0.99))
-    parameters = torch.zeros(3, NUM_TERMS, dtype=torch.float64, requires_grad=True)
-    plain = Calibration(
-        (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, _ranges(low, high), tuple(z.tolist())
-    )
+    parameters = torch.zeros(3, num_terms(degree), dtype=torch.float64, requires_grad=True)
+    nothing = (0.0,) * num_terms(degree)
+    plain = Calibration(nothing, nothing, nothing, _ranges(low, high), tuple(z.tolist()))
     optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         wanted = plain.position(z, quantities, parameters)
         error = truth.unsqueeze(-1) - wanted
-        value = torch.maximum(levels * error, (levels - 1) * error).mean() + _PENALTY * parameters.square().sum()
+        pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+        value = (weight * pinball).sum() + _PENALTY * parameters.square().sum()
         optimizer.zero_grad()
         value.backward()
         return value
@@ -237,8 +251,9 @@ def fit_calibration(compressed: Tensor, mi: Tensor, levels: Tensor, counts: Tens
         log_spread_low=tuple(log_low.tolist()),
         log_spread_high=tuple(log_high.tolist()),
     )
-    left = fitted.unspread(truth, quantities)
-    warp = torch.stack([left.quantile(float(level)) for level in levels])
+    left, order = fitted.unspread(truth, quantities).sort()
+    share = weight[order].cumsum(0)  # the last is 1
+    warp = interpolate(share - weight[order] / 2, left.unsqueeze(0), levels.double().unsqueeze(0)).squeeze(0)
     increasing = warp.cummax(0).values + 1e-6 * torch.arange(len(warp))
     return replace(fitted, warp=tuple(increasing.tolist()))
 

@@ -111,7 +111,8 @@ def _card(
     if calibration:
         status += (
             f" Its predictions were recalibrated on {config.optimization.calibration_datasets:,} fresh dependent data "
-            f"sets of the same law, drawn evenly over n and dims, and the independent ones among them: {calibration}."
+            f"sets of the same law, drawn evenly over n and dims, and the independent ones among them, which count "
+            f"half: {calibration}."
         )
     return f"""# {config.name}
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from mist.calibration import (
     NUM_QUANTITIES,
-    NUM_TERMS,
     Calibration,
     LocalCalibration,
     calibration_from_dict,
     context,
+    context_terms,
     interpolate,
     invert,
+    num_terms,
 )
 from mist.features import extract_features
 from mist.network import MISTNetwork
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 LEVELS = torch.tensor(level_grid(20), dtype=torch.float64)
 Z = torch.special.ndtri(LEVELS)
 RANGES = ((math.log(OFFSET), math.log(10), 0.0, 0.0), (2.0, math.log(10_000), 8.0, 4.0))
-PLAIN = Calibration((0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, (0.0,) * NUM_TERMS, RANGES, tuple(Z.tolist()))
+PLAIN = Calibration((0.0,) * num_terms(), (0.0,) * num_terms(), (0.0,) * num_terms(), RANGES, tuple(Z.tolist()))
 
 
 def predictions(num_datasets: int, seed: int = 0) -> Tensor:
@@ -40,7 +41,7 @@ def predictions(num_datasets: int, seed: int = 0) -> Tensor:
 
 def random_map(seed: int) -> Calibration:
     random = torch.Generator().manual_seed(seed)
-    tables = (0.7 * torch.randn(3, NUM_TERMS, generator=random, dtype=torch.float64)).tolist()
+    tables = (0.7 * torch.randn(3, num_terms(), generator=random, dtype=torch.float64)).tolist()
     warp = Z + 0.3 * torch.rand(len(Z), generator=random, dtype=torch.float64).cumsum(0)
     return Calibration(*(tuple(table) for table in tables), RANGES, tuple(warp.tolist()), stretch=1.2)  # type: ignore[arg-type]
 
@@ -59,11 +60,34 @@ def test_quantiles_never_cross(seed: int) -> None:
 
 def test_a_shift_and_two_spreads_by_hand() -> None:
     """Up by 0.5 normal scores, twice as wide below, half as wide above, of N(1, 3²) as far as its grid goes."""
-    table = [[value] + [0.0] * (NUM_TERMS - 1) for value in (0.5, math.log(2), math.log(0.5))]
+    table = [[value] + [0.0] * (num_terms() - 1) for value in (0.5, math.log(2), math.log(0.5))]
     calibration = Calibration(*(tuple(row) for row in table), RANGES, PLAIN.warp)  # type: ignore[arg-type]
     mapped = calibration.apply((1 + 3 * Z).unsqueeze(0), LEVELS, 50, 1, 1)
     expected = 1 + 3 * (0.5 + torch.where(Z < 0, 2.0, 0.5) * Z).clamp(Z[0], Z[-1])
     torch.testing.assert_close(mapped, expected.unsqueeze(0))
+
+
+def test_a_fourth_power_of_n_and_older_maps_without_it() -> None:
+    """The number of terms tells the degree: 15 are quadratic. The last of 24 is the fourth power of log n, on ±1."""
+    assert (num_terms(2), num_terms(), PLAIN.degree) == (15, 24, 4)
+    m, n, d, e = 0.5, -0.2, 0.3, 0.7  # median, log n, sum and difference of the logarithms of the dims, on ±1
+    terms = [1, m, n, d, e, m * m, m * n, m * d, m * e, n * n, n * d, n * e, d * d, d * e, e * e]
+    terms += [d**3, n * d**2, n**2 * d, n**3, d**4, n * d**3, n**2 * d**2, n**3 * d, n**4]
+    ends = torch.tensor([[-1.0] * 4, [1.0] * 4], dtype=torch.float64)
+    made = context_terms(torch.tensor([[m, n, d, e]], dtype=torch.float64), ends)
+    torch.testing.assert_close(made, torch.tensor([terms], dtype=torch.float64))
+    values, rows = predictions(6), torch.randn(3, 15, generator=torch.Generator().manual_seed(1)).tolist()
+    old = Calibration(*(tuple(row) for row in rows), RANGES, PLAIN.warp)  # type: ignore[arg-type]
+    padded = Calibration(*((*row, *([0.0] * 9)) for row in rows), RANGES, PLAIN.warp)  # type: ignore[arg-type]
+    assert old.degree == 2 and Calibration.from_dict(old.to_dict()) == old
+    torch.testing.assert_close(
+        old.apply(values, LEVELS, 77, 2, 3), padded.apply(values, LEVELS, 77, 2, 3), rtol=0, atol=1e-12
+    )
+    fourth = dataclasses.replace(PLAIN, shift=(*((0.0,) * 23), 0.3))
+    for n in (10, 77, 10_000):
+        place = 2 * math.log(n / 10) / math.log(1000) - 1
+        wanted = (Z + 0.3 * place**4).clamp(Z[0], Z[-1]).expand(6, -1)
+        torch.testing.assert_close(fourth.apply(values, LEVELS, n, 2, 3), interpolate(Z, values, wanted))
 
 
 def test_swapping_the_sides_changes_nothing_and_n_and_dims_do() -> None:
@@ -110,8 +134,8 @@ def test_a_network_applies_it(tiny_network: MISTNetwork) -> None:
     x, y = (torch.randn(2, 40, dim, generator=random, dtype=torch.float64) for dim in (2, 3))
     compressed = tiny_network.forward_features(extract_features(x, y, tiny_network.config.features))
     warp = tuple(torch.special.ndtri(tiny_network.levels.double()).tolist())
-    wide = tuple([math.log(2)] + [0.0] * (NUM_TERMS - 1))
-    calibration = Calibration((0.0,) * NUM_TERMS, wide, wide, RANGES, warp)
+    wide = tuple([math.log(2)] + [0.0] * (num_terms() - 1))
+    calibration = Calibration((0.0,) * num_terms(), wide, wide, RANGES, warp)
     plain = tiny_network(x, y)
     tiny_network.calibration = calibration
     try:
@@ -131,7 +155,14 @@ def test_through_json_and_back() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shift": (0.0,)}, f"got 1 numbers in shift, expected {NUM_TERMS}"),
+        (
+            {"shift": (0.0,)},
+            "got 1, 24, 24 numbers in shift, log_spread_low and log_spread_high, expected as many in each",
+        ),
+        (
+            dict.fromkeys(("shift", "log_spread_low", "log_spread_high"), (0.0,) * 16),
+            "got 16, 16, 16 .* 15, 19, 24, 30",
+        ),
         ({"ranges": ((0.0,), (1.0,))}, f"expected two lists of {NUM_QUANTITIES} numbers"),
         ({"ranges": ((0.0,) * 4, (1.0, 1.0, 1.0, -1.0))}, "the second no smaller than the first"),
         ({"ranges": ((math.nan,) * 4, (1.0,) * 4)}, "expected finite numbers"),

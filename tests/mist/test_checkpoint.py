@@ -19,7 +19,7 @@ import torch
 
 import mist.checkpoint
 from mist import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError, MISTWarning
-from mist.calibration import NUM_TERMS, Calibration
+from mist.calibration import Calibration, num_terms
 from mist.checkpoint import available_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.inference import load
 from mist.network import MISTNetwork
@@ -203,7 +203,7 @@ def test_the_label_says_where_the_calibration_was_left_out(
 ) -> None:
     network = copy.deepcopy(tiny_network)
     scores = torch.special.ndtri(network.levels.double()).tolist()
-    zeros = (0.0,) * NUM_TERMS
+    zeros = (0.0,) * num_terms()
     network.calibration = Calibration(zeros, zeros, zeros, ((0.0,) * 4, (1.0,) * 4), tuple(scores))
     folder = save_checkpoint(tmp_path / "a", network, **tiny_arguments)
     label = load_checkpoint(folder).label
@@ -215,7 +215,7 @@ def test_the_label_says_where_the_calibration_was_left_out(
 def test_a_calibration_of_another_grid_is_refused(
     tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
 ) -> None:
-    network, zeros = copy.deepcopy(tiny_network), (0.0,) * NUM_TERMS
+    network, zeros = copy.deepcopy(tiny_network), (0.0,) * num_terms()
     network.calibration = Calibration(zeros, zeros, zeros, ((0.0,) * 4, (1.0,) * 4), (-1.0, 0.0, 1.0))
     folder = save_checkpoint(tmp_path / "a", network, **tiny_arguments)
     with pytest.raises(CheckpointFormatError, match="unusable calibration .got a warp of 3 scores, expected 50"):

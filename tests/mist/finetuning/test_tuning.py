@@ -131,7 +131,8 @@ def test_intervals_of_look_alikes_cover_afterwards(parent: mist.Estimator) -> No
     found = recalibrate_locally(
         network, lambda k: law.batch(1, k), lambda k: generate_batch(LAW, 1, k), (60, 8), (20, 40)
     )
-    assert isinstance(network.calibration, LocalCalibration) and network.novelty is not None
+    assert isinstance(network.calibration, LocalCalibration) and network.calibration.near.degree == 2
+    assert network.novelty is not None
     assert found.num_datasets == 640 and found.coverage[0.9][1] == pytest.approx(0.9, abs=0.02)
     inside = []
     for index in range(50):

@@ -8,17 +8,17 @@ __all__ = ["default_law"]
 
 
 def default_law() -> MetaDistribution:
-    """Every family and warp there is, from 10 points to 10,000 and 1 to 64 dims a side."""
+    """Every family and warp there is, from 10 points to 10,000 and 1 to 64 dims a side; few dims to 100,000."""
     return MetaDistribution(
         name="default",
         families={
-            "gaussian": 5.0,
+            "gaussian": 4.8,
             "gaussian-sparse": 1.0,
-            "student": 3.0,
+            "student": 2.8,
             "student-sparse": 1.0,
             "slash": 0.4,
             "variance_gamma": 0.4,
-            "contaminated": 1.2,
+            "contaminated": 2.0,
             "additive": 1.6,
             "additive_noise": 1.2,
             "copula": 1.4,
@@ -33,7 +33,7 @@ def default_law() -> MetaDistribution:
             "gamma_poisson": 0.3,
             "zero_inflated": 0.3,
             "independent": 3.0,
-            "product": 2.9,
+            "product": 2.5,
         },
         warps={
             "rotation": 1.0,
@@ -64,8 +64,8 @@ def default_law() -> MetaDistribution:
         max_dim=64,
         equal_dims_probability=0.5,
         few_dims=3,
-        few_dims_probability=0.35,
-        few_dims_max_num_points=50_000,
+        few_dims_probability=0.25,
+        few_dims_max_num_points=100_000,
         mixed_probability=0.15,
         block_mixed_probability=0.2,
         max_condition_number=30.0,

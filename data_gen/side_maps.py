@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,8 +67,8 @@ class Standardise(_Affine):
     @classmethod
     def fit(cls, pilot: Tensor) -> Standardise:
         """pilot (B, M, D); constant coordinates keep their scale."""
-        levels = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
-        low, middle, high = torch.quantile(pilot.double(), levels, dim=1)
+        ordered = np.sort(pilot.double().mT.contiguous().numpy(), axis=-1)  # vectorised, where quantiles alone are not
+        low, middle, high = torch.from_numpy(np.quantile(ordered, (0.25, 0.5, 0.75), axis=-1, overwrite_input=True))
         scale = (high - low) / 1.349
         return cls(middle, torch.where(scale > 1e-6, scale, 1.0))
 

@@ -64,11 +64,12 @@ def generate_batch(
             parts.append((*sides, information, label_error(joint).expand_as(information)))
             families += [group.family] * (last - first)
     x, y, mi, error = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    finite = x.isfinite().all(-1).all(-1) & y.isfinite().all(-1).all(-1) & mi.isfinite()
+    finite = x.isfinite().flatten(1).all(-1) & y.isfinite().flatten(1).all(-1) & mi.isfinite()
     keep = finite & (mi <= meta.max_mi) & (error <= _LABEL_ERROR * (mi + 0.05) + 1e-9)
     marks_x, marks_y = (_marks(levels, dim) for levels, dim in zip(groups[0].levels, _dims(groups[0]), strict=True))
     for side, marks in ((x, marks_x), (y, marks_y)):  # a level that no point has would not be a column in use
-        keep &= (side.amax(1) > side.amin(1)).logical_or(marks == 0).all(-1)
+        levels = side[..., marks > 0]
+        keep &= (levels.amax(1) > levels.amin(1)).all(-1)
     return Batch(
         x=torch.nan_to_num(x, nan=0.0),
         y=torch.nan_to_num(y, nan=0.0),

@@ -1,6 +1,6 @@
-"""How many points lie in a box around each: sorting for one coordinate, a wavelet matrix for two, bits for more.
+"""How many points lie in a box around each: sorting for one coordinate, a wavelet matrix or bits for two, else bits.
 
-Shapes: B data sets, D coordinates, N points. One and two coordinates are vectorised over B and N, on any device.
+Shapes: B data sets, D coordinates, N points. Sorting and the matrix are vectorised over B and N, on any device.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mist.scores import argsort_last
+
 __all__ = ["count_within"]
 
-_BLOCK = 2048  # points whose sets of bits, and boxes that are asked of them, are in the cache together
+_BLOCK = 1024  # points whose sets of bits, and boxes that are asked of them, are in the cache together
+_BITS_OF_TWO = range(256, 50_000)  # points of two coordinates among which bits count faster than the matrix on a CPU
 _SET_BITS = np.array([value.bit_count() for value in range(1 << 8)], dtype=np.uint8)
 
 
@@ -20,29 +23,30 @@ def count_within(side: Tensor, radius: Tensor) -> Tensor:
     """Points, itself among them, no further than `radius` from each in the maximum norm; (B, D, N), (B, N) -> (B, N).
 
     O(N log N) for D = 1 and 2: the points between two bounds of the first coordinate stand side by side once sorted,
-    and a wavelet matrix (Claude & Navarro 2012) counts among them those between two bounds of the second. Past that
-    O(D N²) with a small constant, a bit for each pair and coordinate.
+    and a wavelet matrix (Claude & Navarro 2012) counts among them those between two bounds of the second. Past that,
+    and for D = 2 where it is faster, O(D N²) with a small constant, a bit for each pair of near points and coordinate.
     """
-    if side.shape[1] > 2:
+    bits_of_two = side.device.type == "cpu" and side.shape[-1] in _BITS_OF_TWO
+    if side.shape[1] > 2 or (side.shape[1] == 2 and bits_of_two):
         counts = [_count_by_bits(*arrays) for arrays in zip(side.cpu().numpy(), radius.cpu().numpy(), strict=True)]
         return torch.from_numpy(np.stack(counts)).to(side.device)
-    first, order = side[:, 0].contiguous().sort(-1)
-    left, right = _bounds(first, side[:, 0], radius)
+    order, left, right = _bounds(side[:, 0], radius)
     if side.shape[1] == 1:
         return right - left
-    second, by_second = side[:, 1].contiguous().sort(-1)
-    low, high = _bounds(second, side[:, 1], radius)
-    position = torch.empty_like(by_second)
-    position.scatter_(-1, by_second, torch.arange(side.shape[-1], device=side.device).expand_as(by_second))
+    by_second, low, high = _bounds(side[:, 1], radius)
+    places = torch.arange(side.shape[-1], device=side.device).expand_as(order)
+    position = torch.empty_like(order).scatter_(-1, by_second, places)
     return _count_between(position.gather(-1, order), left, right, low, high)
 
 
-def _bounds(ordered: Tensor, values: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """First position within the radius below and first beyond it above, (B, N) each."""
-    return (
-        torch.searchsorted(ordered, (values - radius).contiguous()),
-        torch.searchsorted(ordered, (values + radius).contiguous(), right=True),
-    )
+def _bounds(values: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The order of the values and, for each, the first place in it within the radius below and the first beyond it
+    above, (B, N) each. They are looked up in that order: one after another they read the same memory."""
+    order = argsort_last(values)
+    ordered, reach = values.gather(-1, order), radius.gather(-1, order)
+    low = torch.searchsorted(ordered, ordered - reach)
+    high = torch.searchsorted(ordered, ordered + reach, right=True)
+    return order, torch.empty_like(low).scatter_(-1, order, low), torch.empty_like(high).scatter_(-1, order, high)
 
 
 def _count_between(sequence: Tensor, left: Tensor, right: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -73,29 +77,40 @@ def _count_between(sequence: Tensor, left: Tensor, right: Tensor, low: Tensor, h
 
 def _count_by_bits(side: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray[np.int64]:
     """`count_within` of one data set, (D, N), (N,) -> (N,): the points between two bounds of a coordinate are a set of
-    bits, the difference of two of the sets that grow point by point along it, and a box is what the sets share."""
+    bits, the difference of two of the sets that grow point by point along it, and a box is what the sets share.
+
+    A block of points is a slab, consecutive where boxes are narrowest, and asked by the boxes that reach it.
+    """
     num_points = side.shape[1]
     rank, low, high = (np.empty(side.shape, dtype=np.int64) for _ in range(3))
     for i, values in enumerate(side):
-        order = np.argsort(values, kind="stable")
+        order = np.argsort(values)
+        ordered, reach = values[order], radius[order]
         rank[i, order] = np.arange(num_points)
-        low[i] = np.searchsorted(values[order], values - radius)
-        high[i] = np.searchsorted(values[order], values + radius, side="right")
-    counts = np.zeros(num_points, dtype=np.int64)
+        low[i, order] = np.searchsorted(ordered, ordered - reach)
+        high[i, order] = np.searchsorted(ordered, ordered + reach, side="right")
+    narrowest = (high - low).sum(-1).argmin()
+    order = np.argsort(rank[narrowest])  # of points and of boxes: those of a slab read the same memory
+    rank, low, high = rank[:, order], low[:, order], high[:, order]
+    found = np.zeros(num_points, dtype=np.int64)
     for start in range(0, num_points, _BLOCK):
+        stop = min(start + _BLOCK, num_points)
+        hit = np.flatnonzero((low[narrowest] < stop) & (high[narrowest] > start))
         sets, bounds = [], []
-        for places, below, above in zip(rank[:, start : start + _BLOCK], low, high, strict=True):
+        for places, below, above in zip(rank[:, start:stop], low, high, strict=True):
             member = np.zeros(num_points + 1, dtype=np.int32)
             member[places + 1] = 1
             before = member.cumsum(dtype=np.int32)  # points of the block that come before each place
             sets.append(_growing_sets(before[places]))
-            bounds.append((before[below], before[above]))
-        for first in range(0, num_points, _BLOCK):
+            bounds.append((before[below[hit]], before[above[hit]]))
+        for first in range(0, len(hit), _BLOCK):
             boxes = slice(first, first + _BLOCK)
             shared = np.bitwise_and.reduce(
                 [grown[above[boxes]] ^ grown[below[boxes]] for grown, (below, above) in zip(sets, bounds, strict=True)]
             )
-            counts[boxes] += _num_bits(shared)
+            found[hit[boxes]] += _num_bits(shared)
+    counts = np.empty_like(found)
+    counts[order] = found
     return counts
 
 

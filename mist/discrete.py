@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mist.scores import mix, rows_where
+from mist.scores import argsort_last, mix, rows_where
 
 __all__ = ["Levels", "joint_levels", "miller_madow", "plug_in", "side_levels", "tied_share"]
 
@@ -41,7 +41,8 @@ class Levels:
 
 def _levels(codes: Tensor) -> Levels:
     """Points of equal code, (..., N) int64, share a level."""
-    ordered, order = codes.sort(dim=-1)
+    order = argsort_last(codes)
+    ordered = codes.gather(-1, order)
     starts = torch.nn.functional.pad(ordered[..., 1:] != ordered[..., :-1], (1, 0))
     run = starts.long().cumsum(-1)
     size = torch.zeros_like(run).scatter_add_(-1, run, torch.ones_like(run)).gather(-1, run)

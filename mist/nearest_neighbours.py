@@ -15,7 +15,7 @@ __all__ = ["ksg_mutual_information", "ross_mutual_information"]
 
 _CHUNK = 1 << 24  # distances held at once on an accelerator
 _MOST_PAIRED = 20_000  # points past which an accelerator, too, leaves it to the tree
-_MOST_BITS = 50_000  # points past which a tree counts in boxes of three coordinates as fast as bits do
+_MOST_BITS = 300_000  # points past which a tree counts in boxes of three coordinates as fast as bits do
 _INSIDE = 1 - 1e-9  # ranks make exactly equal distances; a count inside a radius must not hang on their rounding
 
 

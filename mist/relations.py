@@ -102,7 +102,7 @@ def kendall_correlation(scores: Tensor, order: Tensor, num_shifts: int) -> Tenso
     arranged = torch.cat([arranged, arranged[..., :num_shifts]], dim=-1)
     for shift in range(1, num_shifts + 1):
         signs = (arranged[..., shift : shift + num_points] - arranged[..., :num_points]).sign_()
-        counts = torch.baddbmm(counts, signs, signs.mT)
+        counts.baddbmm_(signs, signs.mT)
     scale = counts.diagonal(dim1=-2, dim2=-1).clamp(min=1).rsqrt()
     tau = (counts * scale.unsqueeze(-1) * scale.unsqueeze(-2)).clamp(-1, 1)
     return torch.sin(0.5 * math.pi * tau)

@@ -18,7 +18,11 @@ def brute_force(side: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
 )  # around powers of two, where a bound needs one bit more
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
 @pytest.mark.parametrize("levels", [None, 4])
-def test_counts_equal_all_pairs(num_points: int, dim: int, levels: int | None) -> None:
+@pytest.mark.parametrize("bits", [True, False])  # of two coordinates: bits or the wavelet matrix
+def test_counts_equal_all_pairs(
+    num_points: int, dim: int, levels: int | None, bits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(box_counts, "_BITS_OF_TWO", range(1 << 20) if bits else range(0))
     generator = torch.Generator().manual_seed(num_points)
     side = torch.randn(3, dim, num_points, generator=generator, dtype=torch.float64)
     if levels:
@@ -30,12 +34,13 @@ def test_counts_equal_all_pairs(num_points: int, dim: int, levels: int | None) -
     assert torch.equal(count_within(side, radius), brute_force(side, radius))
 
 
+@pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("counted", ["by numpy", "by a table"])
-def test_many_blocks_of_bits(counted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_blocks_of_bits(counted: str, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(box_counts, "_BLOCK", 70)
     if counted == "by a table":
         monkeypatch.delattr(np, "bitwise_count", raising=False)
     generator = torch.Generator().manual_seed(0)
-    side = torch.randn(2, 3, 300, generator=generator, dtype=torch.float64)
+    side = torch.randn(2, dim, 300, generator=generator, dtype=torch.float64)
     radius = torch.rand(2, 300, generator=generator, dtype=torch.float64)
     assert torch.equal(count_within(side, radius), brute_force(side, radius))

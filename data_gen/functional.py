@@ -182,6 +182,6 @@ def _mixture_density(grid: Tensor, weights: Tensor, centre: Tensor, half: Tensor
     height = (weights * inverse).float()
     for mean in means:
         offset = (grid.unsqueeze(-1) - mean.unsqueeze(-2)).float() * inverse.unsqueeze(-2).float()
-        exponent = offset.square_().mul_(-0.5).clamp_(min=-80)  # of less exp takes ten times as long
+        exponent = offset.square_().mul_(-0.5).clamp_(min=-80)  # exp of less, subnormal, takes ten times as long
         total += torch.einsum("bsm,bm->bs", exponent.exp_(), height).double()
     return total / (len(means) * math.sqrt(2 * math.pi))

@@ -67,7 +67,7 @@ class Standardise(_Affine):
     @classmethod
     def fit(cls, pilot: Tensor) -> Standardise:
         """pilot (B, M, D); constant coordinates keep their scale."""
-        ordered = np.sort(pilot.double().mT.contiguous().numpy(), axis=-1)  # vectorised, where quantiles alone are not
+        ordered = np.sort(pilot.double().mT.contiguous().numpy(), axis=-1)  # vectorised; quantiles alone are not
         low, middle, high = torch.from_numpy(np.quantile(ordered, (0.25, 0.5, 0.75), axis=-1, overwrite_input=True))
         scale = (high - low) / 1.349
         return cls(middle, torch.where(scale > 1e-6, scale, 1.0))

@@ -68,8 +68,8 @@ def generate_batch(
     keep = finite & (mi <= meta.max_mi) & (error <= _LABEL_ERROR * (mi + 0.05) + 1e-9)
     marks_x, marks_y = (_marks(levels, dim) for levels, dim in zip(groups[0].levels, _dims(groups[0]), strict=True))
     for side, marks in ((x, marks_x), (y, marks_y)):  # a level that no point has would not be a column in use
-        levels = side[..., marks > 0]
-        keep &= (levels.amax(1) > levels.amin(1)).all(-1)
+        indicators = side[..., marks > 0]
+        keep &= (indicators.amax(1) > indicators.amin(1)).all(-1)
     return Batch(
         x=torch.nan_to_num(x, nan=0.0),
         y=torch.nan_to_num(y, nan=0.0),

@@ -82,15 +82,15 @@ def _count_by_bits(side: NDArray[np.float64], radius: NDArray[np.float64]) -> ND
     A block of points is a slab, consecutive where boxes are narrowest, and asked by the boxes that reach it.
     """
     num_points = side.shape[1]
+    orders = np.argsort(side, axis=-1)
     rank, low, high = (np.empty(side.shape, dtype=np.int64) for _ in range(3))
-    for i, values in enumerate(side):
-        order = np.argsort(values)
+    for i, (values, order) in enumerate(zip(side, orders, strict=True)):
         ordered, reach = values[order], radius[order]
         rank[i, order] = np.arange(num_points)
         low[i, order] = np.searchsorted(ordered, ordered - reach)
         high[i, order] = np.searchsorted(ordered, ordered + reach, side="right")
     narrowest = (high - low).sum(-1).argmin()
-    order = np.argsort(rank[narrowest])  # of points and of boxes: those of a slab read the same memory
+    order = orders[narrowest]  # of points and of boxes: those of a slab read the same memory
     rank, low, high = rank[:, order], low[:, order], high[:, order]
     found = np.zeros(num_points, dtype=np.int64)
     for start in range(0, num_points, _BLOCK):

@@ -16,13 +16,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from mist.calibration import AnyCalibration, calibration_from_dict
 from mist.errors import CheckpointFormatError, CheckpointNotFoundError, CorruptCheckpointError
 from mist.network import MISTNetwork, NetworkConfig
 from mist.novelty import Novelty
-from mist.panel import CANDIDATES
+from mist.older_formats import FORMAT_VERSION, migrate_config, widen
 from mist.reduction import Reduction
 from mist.unwarping import Unwarping
 from mist.version import __version__
@@ -38,9 +37,6 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT_VERSION = (
-    5  # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: of expansions; 5: fine-tuned ones
-)
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "CARD.md"
 _ASIDE, _OLD = ".old.", "old"  # a folder steps aside to `.<name>.old.*/old` while another takes its place
 
@@ -58,9 +54,6 @@ _CONFIG_TYPES: dict[str, type] = {
     "extra": dict,
     "weights_sha256": str,
 }
-_SUMMARY_WEIGHT, _CANDIDATE_LOGITS = "embed_summary.0.weight", "head.weights"
-_CANDIDATES_BEFORE_4 = 24
-UNKNOWN_CANDIDATE = -30.0  # logit of a candidate that came after the weights: e⁻³⁰ of it vanishes in float32
 _RANGES = ("num_points", "dim_x", "dim_y", "mi")
 _FEW_RANGES = ("few_dims", "num_points_few_dims")
 
@@ -214,7 +207,7 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         )
     network = _build_network(config, folder)
     try:
-        state = _widen(safetensors.torch.load(weights))
+        state = widen(safetensors.torch.load(weights))
         reduction, unwarping = Reduction.from_state(state), Unwarping.from_state(state)
         known = [key for first in (reduction, unwarping) if first is not None for key in first.state()]
         state = {key: value for key, value in state.items() if key not in known}
@@ -314,40 +307,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CorruptCheckpointError(
             f"{path} is not JSON ({error}): expected the file as it was saved; copy the folder again"
         ) from error
-    config = _migrate_config(config)
+    config = migrate_config(config)
     _check_config(config, path)
     return config
-
-
-def _migrate_config(config: Any) -> Any:
-    """Format 2 is format 3 without a calibration; formats 4 and 5 have the keys of format 3. Early ones of format 5 may
-    name `dequantise`, which is no feature any more where it is off."""
-    if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
-        config = {**config, "format_version": 3, "calibration": {}}
-    if isinstance(config, dict) and config.get("format_version") in (3, 4):
-        config = {**config, "format_version": FORMAT_VERSION}
-    match config:
-        case {"network": {"features": {"dequantise": False, **features}, **network}}:
-            config = {**config, "network": {**network, "features": features}}
-    return config
-
-
-def _widen(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of formats 2 and 3 for the inputs that format 4 added: they read none of them and give their candidates
-    no weight, so that predictions stay what they were."""
-    weight, logits = state.get(_SUMMARY_WEIGHT), state.get(f"{_CANDIDATE_LOGITS}.weight")
-    missing = len(CANDIDATES) - _CANDIDATES_BEFORE_4
-    if weight is None or logits is None or len(logits) != _CANDIDATES_BEFORE_4:
-        return state
-    before = 6 + _CANDIDATES_BEFORE_4  # shape and floor, then a column for each candidate
-    new = weight.new_zeros(len(weight), missing), weight.new_zeros(len(weight), len(CANDIDATES))
-    bias = state[f"{_CANDIDATE_LOGITS}.bias"]
-    return {
-        **state,
-        _SUMMARY_WEIGHT: torch.cat([weight[:, :before], new[0], weight[:, before:], new[1]], dim=-1),
-        f"{_CANDIDATE_LOGITS}.weight": torch.cat([logits, logits.new_zeros(missing, logits.shape[-1])]),
-        f"{_CANDIDATE_LOGITS}.bias": torch.cat([bias, bias.new_full((missing,), UNKNOWN_CANDIDATE)]),
-    }
 
 
 def _check_config(config: Any, path: Path) -> None:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
-from mist.expansions import EXPANSION_MAX_DIM, as_correlation, radial_covariance
+from mist.expansions import EXPANSION_CANDIDATES, expansion_candidates
+from mist.gaussian import factor_information, gaussian_bias, gaussian_information
 from mist.nearest_neighbours import ksg_mutual_information, ross_mutual_information
 from mist.scores import any_row, rows_where, student_table, take
 
-__all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "gaussian_bias", "student_t_excess"]
+__all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "student_t_excess"]
 
 RIDGES = (0.0, 0.02, 0.1, 0.4)
 DF_GRID = (1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
@@ -40,12 +41,9 @@ CANDIDATES = (
     "plug_in",
     "miller_madow",
     "ross",
-    "squares_debiased",
-    "turns_debiased",
+    *EXPANSION_CANDIDATES,
 )
-_SINGULAR = 3e-7  # standard deviation of a coordinate given others (unit variance) that rounding can make up
 _SHRINKAGES = (0.05, 0.2, 0.5, 1.0)  # of the robust correlation, where it is not positive definite
-_EXPANSION_RIDGE = 1e-3  # functions of one coordinate may be all but collinear
 _EXCLUDED = -1.0  # value of a candidate that is undefined; never read, its weight is masked
 
 
@@ -62,22 +60,6 @@ class Panel:
     bound: Tensor  # (B,) float64, nats: what a discrete side can hold, infinite where there is none
 
 
-def gaussian_bias(num_points: int, dim_x: int, dim_y: int) -> float:
-    """Bias of the plug-in Gaussian MI, nats: ½[S(dx) + S(dy) - S(dx+dy)], S(p) = Σ_{i=1..p} ψ((n-i)/2).
-
-    From the law of log|Σ̂| (Wishart; Misra, Singh & Demchuk 2005). Exact for Gaussian data, no ridge and n > dx + dy;
-    ValueError otherwise.
-    """
-    if num_points <= dim_x + dim_y:
-        raise ValueError(f"got {num_points} points in {dim_x} + {dim_y} dims, expected more points than dims")
-
-    def s(p: int) -> float:
-        i = torch.arange(1, p + 1, dtype=torch.float64)
-        return float(torch.special.digamma((num_points - i) / 2).sum())
-
-    return 0.5 * (s(dim_x) + s(dim_y) - s(dim_x + dim_y))
-
-
 def student_t_excess(df: Tensor, dim_x: int, dim_y: int) -> Tensor:
     """MI of a Student-t beyond its Gaussian part, nats (Arellano-Valle et al. 2013); 0 at infinite df."""
     finite = df.clamp(max=1e6).double()
@@ -87,28 +69,6 @@ def student_t_excess(df: Tensor, dim_x: int, dim_y: int) -> Tensor:
         return torch.special.gammaln(half) - half * torch.special.digamma(half)
 
     return torch.where(df.isinf(), 0.0, f(0) + f(dim_x + dim_y) - f(dim_x) - f(dim_y))
-
-
-def _factor_information(factor: Tensor, other: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
-    """Gaussian MI from the Cholesky factors of the whole correlation, which begins with X's own, and of Y's; nats, and
-    whether all are positive definite beyond rounding (..., D, D), (..., Dy, Dy) -> (...), (...)."""
-    whole, of_y = (matrix.diagonal(dim1=-2, dim2=-1).clamp(min=1e-150) for matrix in (factor, other))
-    value = of_y.log().sum(-1) - whole[..., dim_x:].log().sum(-1)
-    return value, (whole.amin(-1) > _SINGULAR) & (of_y.amin(-1) > _SINGULAR) & value.isfinite()
-
-
-def _gaussian_information(correlation: Tensor, dim_x: int) -> tuple[Tensor, Tensor]:
-    if correlation.requires_grad:  # what is masked must not reach the gradient: a singular factor has none
-        defined = _gaussian_information(correlation.detach(), dim_x)[1]
-        eye = torch.eye(correlation.shape[-1], dtype=correlation.dtype, device=correlation.device)
-        safe = torch.where(defined[..., None, None], correlation, eye)
-        factor = torch.linalg.cholesky_ex(safe)[0]
-        other = torch.linalg.cholesky_ex(safe[..., dim_x:, dim_x:])[0]
-        return _factor_information(factor, other, dim_x)[0], defined
-    factor, info = torch.linalg.cholesky_ex(correlation)
-    other, info_other = torch.linalg.cholesky_ex(correlation[..., dim_x:, dim_x:])
-    value, defined = _factor_information(factor, other, dim_x)
-    return value, defined & (info == 0) & (info_other == 0)
 
 
 def _lower_inverse(factor: Tensor) -> Tensor:
@@ -164,24 +124,6 @@ def _df_posterior(ranks: Tensor, inverse: Tensor) -> Tensor:
             joint = joint + 0.5 * (df + 1) * dim * torch.log1p(marginal.square() / df).sum()
         log_likelihoods.append(joint)
     return torch.stack(log_likelihoods, dim=-1).softmax(-1)
-
-
-def _expansion_candidates(scores: Tensor, expanded: Tensor, dim_x: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Debiased Gaussian MI of non-linear functions of the sides with masks (B,): of the scores and their squares, whose
-    covariances `expanded` (B, 2D, 2D) are, X's first, and of the scores turned by angles that grow with the norm."""
-    batch, dim, num_points = scores.shape
-    values = [torch.zeros_like(scores[:, 0, 0]) for _ in range(2)]
-    masks = [torch.zeros(batch, dtype=torch.bool, device=scores.device) for _ in range(2)]
-    for i, functions in enumerate((2, 3)):
-        if dim > EXPANSION_MAX_DIM or num_points <= functions * dim + 1:
-            continue
-        correlation = as_correlation(expanded if functions == 2 else radial_covariance(scores, dim_x))
-        eye = torch.eye(functions * dim, dtype=correlation.dtype, device=scores.device)
-        values[i], masks[i] = _gaussian_information(
-            (correlation + _EXPANSION_RIDGE * eye) / (1 + _EXPANSION_RIDGE), functions * dim_x
-        )
-        values[i] = values[i] - gaussian_bias(num_points, functions * dim_x, functions * (dim - dim_x))
-    return values, masks
 
 
 def _radii(scores: Tensor, correlation: Tensor) -> Tensor:
@@ -278,12 +220,12 @@ def base_panel(
     every = torch.ones(batch, dtype=torch.bool, device=scores.device)
 
     ridges = torch.tensor(RIDGES, dtype=correlation.dtype, device=scores.device).view(-1, 1, 1, 1)
-    gaussian, defined = _gaussian_information((correlation + ridges * eye) / (1 + ridges), dim_x)  # (R, B)
+    gaussian, defined = gaussian_information((correlation + ridges * eye) / (1 + ridges), dim_x)  # (R, B)
     defined = defined & (every.unsqueeze(0) if regular else (ridges.view(-1, 1) > 0))
 
     robust, factor, inverse = _shrink_to_positive(kendall.double(), fixed_correlation)
     other, info = torch.linalg.cholesky_ex(robust[:, dim_x:, dim_x:])
-    robust_information, robust_defined = _factor_information(factor, other, dim_x)
+    robust_information, robust_defined = factor_information(factor, other, dim_x)
     robust_defined = robust_defined & (info == 0)
     df_weights = _df_posterior(ranks, inverse)
     grid = torch.tensor(DF_GRID, dtype=torch.float64, device=scores.device)
@@ -300,7 +242,7 @@ def base_panel(
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)
     discrete, discrete_masks, bound = _discrete_candidates(fixed_scores, ranks, tied, dim_x)
 
-    expansions, expansion_masks = _expansion_candidates(scores, expanded, dim_x)
+    expansions, expansion_masks = expansion_candidates(scores, expanded, dim_x)
 
     debiasable = every if regular else ~every
     values = [

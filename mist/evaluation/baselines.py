@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma, ndtri
 from scipy.stats import rankdata
 
-from mist.panel import gaussian_bias
+from mist.gaussian import gaussian_bias
 
 __all__ = ["BASELINES", "gaussian_cca", "ksg"]
 

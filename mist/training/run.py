@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from mist.training.validation import CalibrationFigure
 
 __all__ = ["build_logger", "build_trainer", "train"]
 
-_NEW_CANDIDATE = -2.0  # logit, of several candidates about 0
+_UNREAD, _NEW_CANDIDATES = -20.0, -1.5  # logits of one that came after the weights, and of all such once they count
 
 
 def build_logger(values: Mapping[str, Any], output_dir: Path) -> Logger | bool:
@@ -117,8 +118,10 @@ def _start_from(network: MISTNetwork, init_from: str) -> None:
         )
     parent.novelty = None
     network.load_state_dict(parent.state_dict())
-    with torch.no_grad():  # a candidate newer than the weights starts where training can find it
-        network.head.weights.bias.clamp_(min=_NEW_CANDIDATE)
+    with torch.no_grad():  # candidates newer than the weights start where training can find them
+        bias = network.head.weights.bias
+        new = bias < _UNREAD
+        bias[new] = _NEW_CANDIDATES - math.log(max(1, int(new.sum())))
 
 
 def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:

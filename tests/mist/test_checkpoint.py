@@ -23,7 +23,6 @@ from mist.calibration import Calibration, num_terms
 from mist.checkpoint import available_checkpoints, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.inference import load
 from mist.network import MISTNetwork
-from mist.panel import CANDIDATES
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
@@ -119,10 +118,10 @@ def test_what_cannot_be_read_back_is_not_written(
 
 def test_format_2_is_read_as_it_was(tiny_checkpoint: Path) -> None:
     config = json.loads((tiny_checkpoint / "config.json").read_text())
-    assert config.pop("calibration") == {} and config["format_version"] == 5
+    assert config.pop("calibration") == {} and config["format_version"] == 6
     (tiny_checkpoint / "config.json").write_text(json.dumps({**config, "format_version": 2}))
     checkpoint = load_checkpoint(tiny_checkpoint)
-    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 5
+    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 6
 
 
 def test_a_feature_that_went_away_is_left_out_where_it_was_off(tiny_checkpoint: Path) -> None:
@@ -136,31 +135,6 @@ def test_a_feature_that_went_away_is_left_out_where_it_was_off(tiny_checkpoint: 
                 load_checkpoint(tiny_checkpoint)
         else:
             assert load_checkpoint(tiny_checkpoint).network.config == plain.network.config
-
-
-def test_weights_of_format_3_predict_what_they_did(
-    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
-) -> None:
-    network = copy.deepcopy(tiny_network)
-    state = network.state_dict()
-    new = slice(-2, None)  # candidates
-    columns = [6 + len(CANDIDATES) - 2, 6 + len(CANDIDATES) - 1, *range(-len(CANDIDATES), 0)]
-    with torch.no_grad():
-        state["embed_summary.0.weight"][:, columns] = 0
-        state["head.weights.weight"][new] = 0
-        state["head.weights.bias"][new] = -torch.inf
-    x, y = torch.randn(2, 3, 60, 2, generator=torch.Generator().manual_seed(1)).unbind(0)
-    expected = network(x, y)
-    width = state["embed_summary.0.weight"].shape[1]
-    kept = sorted(set(range(width)) - {column % width for column in columns})
-    state["embed_summary.0.weight"] = state["embed_summary.0.weight"][:, kept].contiguous()
-    for name in ("head.weights.weight", "head.weights.bias"):
-        state[name] = state[name][:-2].contiguous()
-    folder = save_checkpoint(tmp_path / "old", tiny_network, **tiny_arguments)
-    weights = safetensors.torch.save(state)
-    (folder / "model.safetensors").write_bytes(weights)
-    _edit(lambda c: c.update(format_version=3, weights_sha256=hashlib.sha256(weights).hexdigest()))(folder)
-    torch.testing.assert_close(load_checkpoint(folder).network(x, y), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_is_read_past_the_largest_label_of_training(
@@ -279,8 +253,8 @@ def _one_tensor_more(folder: Path) -> None:
             CheckpointFormatError,
             r"holds a list: expected a JSON object",
         ),
-        (_edit(lambda c: c.update(format_version=1)), CheckpointFormatError, r"format_version 1, expected 5:.*install"),
-        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 5"),
+        (_edit(lambda c: c.update(format_version=1)), CheckpointFormatError, r"format_version 1, expected 6:.*install"),
+        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 6"),
         (_edit(lambda c: c.update(_target_="os.system")), CheckpointFormatError, r"unknown keys \['_target_'\]"),
         (_edit(lambda c: c.pop("lineage")), CheckpointFormatError, r"misses \['lineage'\]"),
         (_edit(lambda c: c.update(name=3)), CheckpointFormatError, r"has name of type int: expected str"),

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import digamma
 
 from mist.evaluation.baselines import BASELINES, gaussian_cca, ksg
-from mist.panel import gaussian_bias
+from mist.gaussian import gaussian_bias
 
 
 def normal_sample(num_points, rho, dim=1, seed=0):

@@ -1,0 +1,52 @@
+"""Checkpoints of earlier formats predict what they did."""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from mist.checkpoint import load_checkpoint, save_checkpoint
+from mist.network import MISTNetwork
+from mist.older_formats import widen
+from mist.panel import CANDIDATES
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+
+
+@pytest.mark.parametrize(("version", "known", "distances"), [(3, 24, 0), (4, 26, 26), (5, 26, 26)])
+def test_weights_predict_what_they_did(
+    version: int, known: int, distances: int, tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    network = copy.deepcopy(tiny_network)
+    state = network.state_dict()
+    total = len(CANDIDATES)
+    width = state["embed_summary.0.weight"].shape[1]
+    columns = [*range(6 + known, 6 + total), *range(width - total + distances, width)]  # that came later
+    with torch.no_grad():
+        state["embed_summary.0.weight"][:, columns] = 0
+        state["head.weights.weight"][known:] = 0
+        state["head.weights.bias"][known:] = -torch.inf
+    x, y = torch.randn(2, 3, 60, 2, generator=torch.Generator().manual_seed(1)).unbind(0)
+    expected = network(x, y)
+    kept = sorted(set(range(width)) - set(columns))
+    state["embed_summary.0.weight"] = state["embed_summary.0.weight"][:, kept].contiguous()
+    for name in ("head.weights.weight", "head.weights.bias"):
+        state[name] = state[name][:known].contiguous()
+    folder = save_checkpoint(tmp_path / "old", tiny_network, **tiny_arguments)
+    weights = safetensors.torch.save(state)
+    (folder / "model.safetensors").write_bytes(weights)
+    config = json.loads((folder / "config.json").read_text())
+    config.update(format_version=version, weights_sha256=hashlib.sha256(weights).hexdigest())
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.testing.assert_close(load_checkpoint(folder).network(x, y), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_today_are_left_as_they_are(tiny_network: MISTNetwork) -> None:
+    state = tiny_network.state_dict()
+    assert widen(state) is state
+    assert widen({}) == {}

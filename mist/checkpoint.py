@@ -212,9 +212,8 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         known = [key for first in (reduction, unwarping) if first is not None for key in first.state()]
         state = {key: value for key, value in state.items() if key not in known}
         if "novelty.axes" in state and "novelty.table" in state:
-            network.novelty = Novelty(
-                network.config.trunk_width, state["novelty.axes"].shape[-1], state["novelty.table"].numel()
-            )
+            width = network.config.num_members * network.config.trunk_width
+            network.novelty = Novelty(width, state["novelty.axes"].shape[-1], state["novelty.table"].numel())
         network.load_state_dict(state, strict=True)
     except (RuntimeError, LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptCheckpointError(

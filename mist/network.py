@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,11 @@ from mist.calibration import AnyCalibration
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
 from mist.novelty import Novelty
 from mist.panel import CANDIDATES
+from mist.pooling import pool_quantiles
 from mist.quantiles import OFFSET, compress, expand, level_grid
 from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
 
-__all__ = ["MISTNetwork", "NetworkConfig"]
+__all__ = ["HeadParts", "MISTNetwork", "Member", "NetworkConfig", "joined_trunks"]
 
 _MAX_COMPRESSED = 6.0  # e⁶ ≈ 400 nats, in training
 ADDITIVE_SCALE = 0.1  # keeps one optimiser step on the additive term below the precision of large data sets
@@ -44,6 +45,7 @@ class NetworkConfig:
     num_seeds: int = 4
     trunk_width: int = 256
     num_levels: int = 50
+    num_members: int = 1  # networks of these sizes, side by side, whose quantiles are pooled
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:
@@ -177,6 +179,21 @@ class CoordinateEncoder(nn.Module):
         return torch.cat([pooled[0] + pooled[1], (pooled[0] - pooled[1]).abs()], dim=-1), total
 
 
+class HeadParts(NamedTuple):
+    """What a head makes its quantiles of."""
+
+    trunk: Tensor  # (B, W)
+    centre: Tensor  # (B, 1) on the compressed scale
+    relative: Tensor  # (B, 1) floor of the error over mi + OFFSET
+    scale: Tensor  # (B, 1) logarithm of the spread
+    steps: Tensor  # (B, Q) non-decreasing, 0 at the middle level
+
+    def quantiles(self) -> Tensor:
+        """On the compressed scale, (B, Q)."""
+        spread = (5 * torch.tanh(self.scale / 5)).exp()
+        return (self.centre + self.relative * spread * self.steps).clamp(max=_MAX_COMPRESSED)
+
+
 class QuantileHead(nn.Module):
     """Non-crossing quantiles on the compressed scale around a weighted panel.
 
@@ -208,14 +225,7 @@ class QuantileHead(nn.Module):
         with torch.no_grad():
             self.remainder.bias[2:] = torch.special.expm1(steps).log().float()  # softplus⁻¹: a normal law to start
 
-    def forward(self, hidden: Tensor, additive: Tensor, features: Features) -> Tensor:
-        _, *parts = self.parts(hidden, additive, features)
-        return self.spread_out(*parts)
-
-    def parts(
-        self, hidden: Tensor, additive: Tensor, features: Features
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Trunk (B, W), centre (B, 1), relative floor (B, 1), logarithm of the spread (B, 1), increments (B, Q)."""
+    def forward(self, hidden: Tensor, additive: Tensor, features: Features) -> HeadParts:
         trunk = self.trunk(hidden)
         logits = self.weights(trunk).float().masked_fill(~features.candidate_mask, -torch.inf)
         base = (logits.softmax(-1) * features.candidates).sum(-1) + additive
@@ -225,17 +235,36 @@ class QuantileHead(nn.Module):
         steps = functional.softplus(increments).cumsum(-1)
         steps = functional.pad(steps, (1, 0))
         steps = steps - steps[..., steps.shape[-1] // 2].unsqueeze(-1)
-        return trunk, compress(base).unsqueeze(-1) + relative * offset, relative, scale, steps
+        return HeadParts(trunk, compress(base).unsqueeze(-1) + relative * offset, relative, scale, steps)
 
-    @staticmethod
-    def spread_out(centre: Tensor, relative: Tensor, scale: Tensor, steps: Tensor) -> Tensor:
-        """Quantiles on the compressed scale (B, Q) from the head's parts."""
-        spread = (5 * torch.tanh(scale / 5)).exp()
-        return (centre + relative * spread * steps).clamp(max=_MAX_COMPRESSED)
+
+class Member(nn.Module):
+    """Features in, quantiles out: one network of those that are pooled."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.points = PointEncoder(config)
+        self.embed_summary = mlp(global_width(config.features), config.trunk_width, 128)
+        self.coordinates = CoordinateEncoder(config, 128)
+        width = 128 + config.num_seeds * (config.point_width + 2 * config.coordinate_width)
+        self.head = QuantileHead(config, width)
+
+    def forward(self, features: Features) -> HeadParts:
+        hidden, additive = self.hidden(features)
+        with full_precision(hidden):
+            return self.head(hidden, additive, features)
+
+    def hidden(self, features: Features) -> tuple[Tensor, Tensor]:
+        """What the head reads, (B, E), and the additive term, (B,) nats."""
+        with full_precision(features.summary):
+            summary = self.embed_summary(features.summary)
+        points = self.points(features.points)
+        coordinates, additive = self.coordinates(features.relations, summary, features.dim_x)
+        return torch.cat([summary, points.float(), coordinates.float()], dim=-1), additive
 
 
 class MISTNetwork(nn.Module):
-    """Data sets in, quantiles of their mutual information out.
+    """Data sets in, quantiles of their mutual information out: one member's, or pooled where there are several.
 
     `calibration` and `novelty` are None in training; a checkpoint may carry them: the quantiles are recalibrated by the
     one, and the other says how unlike the training data a data set looks. `max_mi` (nats) is the largest label that a
@@ -243,6 +272,7 @@ class MISTNetwork(nn.Module):
     """
 
     levels: Tensor  # (Q,)
+    trust: Tensor  # (M,) logarithms of what the members count for where they are equally sure
     calibration: AnyCalibration | None
     novelty: Novelty | None
     max_mi: float | None
@@ -251,13 +281,8 @@ class MISTNetwork(nn.Module):
         super().__init__()
         self.max_mi = None
         self.config = config or NetworkConfig()
-        summary = global_width(self.config.features)
-        self.points = PointEncoder(self.config)
-        self.embed_summary = mlp(summary, self.config.trunk_width, 128)
-        self.coordinates = CoordinateEncoder(self.config, 128)
-        seeds = self.config.num_seeds
-        width = 128 + seeds * self.config.point_width + 2 * seeds * self.config.coordinate_width
-        self.head = QuantileHead(self.config, width)
+        self.members = nn.ModuleList(Member(self.config) for _ in range(self.config.num_members))
+        self.register_buffer("trust", torch.zeros(self.config.num_members))
         self.calibration = None
         self.novelty = None
         self.register_buffer("levels", torch.tensor(self.config.levels), persistent=False)
@@ -275,22 +300,15 @@ class MISTNetwork(nn.Module):
 
     def forward_features(self, features: Features) -> Tensor:
         """Quantiles on the compressed scale log(mi + OFFSET), uncut and before recalibration, (B, Q)."""
-        hidden, additive = self._hidden(features)
-        with full_precision(hidden):
-            return self.head(hidden, additive, features)
+        return self.pool(self.head_parts(features))
 
-    def head_parts(self, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What the head makes its quantiles of: `QuantileHead.parts`."""
-        hidden, additive = self._hidden(features)
-        with full_precision(hidden):
-            return self.head.parts(hidden, additive, features)
+    def head_parts(self, features: Features) -> list[HeadParts]:
+        """What each member makes its quantiles of."""
+        return [member(features) for member in self.members]
 
-    def _hidden(self, features: Features) -> tuple[Tensor, Tensor]:
-        with full_precision(features.summary):
-            summary = self.embed_summary(features.summary)
-        points = self.points(features.points)
-        coordinates, additive = self.coordinates(features.relations, summary, features.dim_x)
-        return torch.cat([summary, points.float(), coordinates.float()], dim=-1), additive
+    def pool(self, parts: Sequence[HeadParts]) -> Tensor:
+        """The members' quantiles as one, on the compressed scale, (B, Q)."""
+        return pool_quantiles([part.quantiles() for part in parts], self.levels, self.trust)
 
     def forward(self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None) -> Tensor:
         """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.
@@ -313,8 +331,8 @@ class MISTNetwork(nn.Module):
 
         Not cut at 0 nats, but at the largest label of training and at what a discrete side can hold.
         """
-        trunk, *parts = self.head_parts(features)
-        compressed = self.head.spread_out(*parts)
+        parts = self.head_parts(features)
+        compressed = self.pool(parts)
         if self.calibration is not None:
             dim_y = features.relations.shape[-1] - features.dim_x
             compressed = self.calibration.apply(
@@ -322,4 +340,9 @@ class MISTNetwork(nn.Module):
             )
         most = _MAX_COMPRESSED if self.max_mi is None else math.log(self.max_mi + OFFSET)
         compressed = torch.minimum(compressed.clamp(max=most), compress(features.bound).unsqueeze(-1))
-        return compressed, None if self.novelty is None else self.novelty(trunk)
+        return compressed, None if self.novelty is None else self.novelty(joined_trunks(parts))
+
+
+def joined_trunks(parts: Sequence[HeadParts]) -> Tensor:
+    """The trunks of all members side by side, (B, M·W): what novelty is told by."""
+    return torch.cat([part.trunk for part in parts], dim=-1)

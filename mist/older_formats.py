@@ -12,11 +12,13 @@ from mist.panel import CANDIDATES
 __all__ = ["FORMAT_VERSION", "migrate_config", "widen"]
 
 # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: candidates of expansions, and how far each
-# is from the elliptical one; 5: fine-tuned ones; 6: candidates of longer expansions
+# is from the elliptical one; 5: fine-tuned ones; 6: candidates of longer expansions, several members
 FORMAT_VERSION = 6
 _UNKNOWN = -30.0  # logit of a candidate that came after the weights: e⁻³⁰ of it vanishes in float32
 
+_PARTS = ("points.", "embed_summary.", "coordinates.", "head.")  # of the one network before there were members
 _SUMMARY_WEIGHT, _LOGIT_WEIGHT, _LOGIT_BIAS = "embed_summary.0.weight", "head.weights.weight", "head.weights.bias"
+_ALONE = "members.0."
 _WITHOUT_DISTANCES, _WITH_DISTANCES = 24, 26  # candidates of formats 2 and 3, and of 4 and 5
 _FIRST = 6  # columns of the summary, shape and floor, before those of the candidates
 
@@ -38,7 +40,11 @@ def migrate_config(config: Any) -> Any:
 def widen(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of an earlier format for the inputs that came later: they read none of them and give their candidates no
     weight, so that predictions stay what they were, as long as no training from them lets the new ones in."""
-    weight, logits, bias = (state.get(name) for name in (_SUMMARY_WEIGHT, _LOGIT_WEIGHT, _LOGIT_BIAS))
+    if any(name.startswith(_PARTS) for name in state):
+        state = {f"{_ALONE}{name}" if name.startswith(_PARTS) else name: value for name, value in state.items()}
+        state["trust"] = torch.zeros(1)
+    names = [_ALONE + name for name in (_SUMMARY_WEIGHT, _LOGIT_WEIGHT, _LOGIT_BIAS)]
+    weight, logits, bias = (state.get(name) for name in names)
     if weight is None or logits is None or bias is None or len(logits) not in (_WITHOUT_DISTANCES, _WITH_DISTANCES):
         return state
     before = len(logits)
@@ -50,7 +56,7 @@ def widen(state: dict[str, Tensor]) -> dict[str, Tensor]:
     )
     return {
         **state,
-        _SUMMARY_WEIGHT: torch.cat([weight[:, :end], new, weight[:, end:], distances], dim=-1),
-        _LOGIT_WEIGHT: torch.cat([logits, logits.new_zeros(missing, logits.shape[-1])]),
-        _LOGIT_BIAS: torch.cat([bias, bias.new_full((missing,), _UNKNOWN)]),
+        names[0]: torch.cat([weight[:, :end], new, weight[:, end:], distances], dim=-1),
+        names[1]: torch.cat([logits, logits.new_zeros(missing, logits.shape[-1])]),
+        names[2]: torch.cat([bias, bias.new_full((missing,), _UNKNOWN)]),
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 from data_gen.stream import Batch
 from mist.calibration import LocalCalibration
 from mist.features import extract_features
-from mist.network import MISTNetwork
+from mist.network import MISTNetwork, joined_trunks
 from mist.novelty import Novelty
 from mist.training.calibration import conformal, coverage_of, fit_calibration
 
@@ -57,7 +57,7 @@ def recalibrate_locally(
                 batch = draw(index)
                 features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
                 keep = batch.weight > 0
-                trunks.append(network.head_parts(features)[0][keep].float())
+                trunks.append(joined_trunks(network.head_parts(features))[keep].float())
                 aside += [index % 3 == 2] * int(keep.sum())
                 if law == 0:
                     compressed, _ = network.read_features(features)

@@ -216,7 +216,7 @@ def tune(
     module.network.load_state_dict(network.state_dict())
     if config.head_only:
         for name, parameter in module.network.named_parameters():
-            parameter.requires_grad_(name.startswith("head."))
+            parameter.requires_grad_(".head." in name)
     data = MixtureDataModule(mixture, config.seed, config.validation_batches)
     best = KeepBest(original_crps(parent, data.original))
     callbacks: list[Any] = [best, EMAWeightAveraging(decay=config.ema_decay, update_starting_at_step=0)]

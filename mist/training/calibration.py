@@ -1,7 +1,8 @@
 """The last step of a run: its predictions are recalibrated on fresh data sets, the rest of the network held fixed.
 
 First the spread, one linear read-out of the head's trunk, is refitted by the training loss: it sees what kind of data
-it has before it. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
+it has before it. Where several members are pooled this is done for each, and what they count for is fitted by the loss
+of the pool. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
 on the same two thirds of the shapes, where independent data sets count half, and made conformal on the dependent ones
 of the last third. All are drawn evenly over bins of n and dims (`mist.evaluation.even`): intervals must hold where a
 law rarely goes, too.
@@ -21,8 +22,9 @@ from data_gen.stream import Batch
 from mist.calibration import DEGREE, NUM_QUANTITIES, Calibration, context, interpolate, invert, num_terms
 from mist.evaluation.even import even_batches, reached_bins
 from mist.features import extract_features
-from mist.network import MISTNetwork
+from mist.network import HeadParts, Member, MISTNetwork, joined_trunks
 from mist.novelty import Novelty
+from mist.pooling import pool_quantiles
 from mist.quantiles import OFFSET, expand, interpolate_levels, precision_weight, quantile_loss
 
 __all__ = [
@@ -41,6 +43,7 @@ CALIBRATION_SEED = 3 << 40
 _STEPS, _RATE = 300, 3e-3
 _NOMINAL = (0.5, 0.8, 0.9, 0.95)
 _PENALTY = 1e-4
+_TRUST_PENALTY = 1e-3  # members count alike unless the law speaks against it: it is not all that there is
 _CONFORMAL = 0.9
 _INDEPENDENT = 0.5  # of a data set, what one of 0 nats counts in the fit of the map
 _LEAST_SHAPES, _LEAST_DATASETS = 30, 960
@@ -50,8 +53,8 @@ _SEED = 271_828  # of the places of atoms
 
 @dataclass(frozen=True)
 class Recalibration:
-    """Loss on the fitted part before and after the spread was refitted; coverage of central intervals on the dependent
-    data sets of the rest."""
+    """Loss on the fitted part before and after spread and trust were refitted; coverage of central intervals on the
+    dependent data sets of the rest."""
 
     loss: tuple[float, float]
     coverage: dict[float, tuple[float, float, float]]  # level: as trained, with the spread refitted, with the map
@@ -81,14 +84,14 @@ def check_num_datasets(num_datasets: int, trunk_width: int) -> None:
 class _Sample:
     """What the head makes of R data sets, and their truth."""
 
-    parts: tuple[Tensor, ...]  # of the head: trunk (R, W), centre, relative floor, scale (R, 1), increments (R, Q)
+    parts: tuple[HeadParts, ...]  # of each member
     mi: Tensor  # (R,) nats
     weight: Tensor  # (R,)
     counts: Tensor  # (3, R) n, dim_x, dim_y
     shape: Tensor  # (R,) number of the batch
 
     def select(self, rows: Tensor) -> _Sample:
-        parts = tuple(part[rows] for part in self.parts)
+        parts = tuple(HeadParts(*(column[rows] for column in part)) for part in self.parts)
         return _Sample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
 
 
@@ -105,15 +108,17 @@ def _sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> _Sample:
     with torch.no_grad():
         for number, batch in enumerate(batches):
             features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
-            parts.append([part.float().cpu() for part in network.head_parts(features)])
+            parts.append([[column.float().cpu() for column in part] for part in network.head_parts(features)])
             labels.append(batch.mi)
             weights.append(batch.weight)
             shape = torch.tensor([batch.x.shape[1], batch.x.shape[2], batch.y.shape[2]], dtype=torch.float64)
             counts.append(shape.unsqueeze(-1).expand(-1, len(batch.mi)))
             shapes.append(torch.full((len(batch.mi),), number))
-    columns = tuple(torch.cat(column) for column in zip(*parts, strict=True))
+    members = tuple(
+        HeadParts(*(torch.cat(column) for column in zip(*part, strict=True))) for part in zip(*parts, strict=True)
+    )
     mi, weight, shape = torch.cat(labels).double(), torch.cat(weights), torch.cat(shapes)
-    return _Sample(columns, mi, weight, torch.cat(counts, dim=-1), shape)
+    return _Sample(members, mi, weight, torch.cat(counts, dim=-1), shape)
 
 
 def recalibrate(
@@ -123,29 +128,37 @@ def recalibrate(
     root_weight: float = 0.5,
     precision_exponent: float = 0.0,
 ) -> Recalibration:
-    """Refit the spread's read-out in place, by the loss of training, and set `network.calibration` and `.novelty`, on
-    fresh data sets: batches of one shape each, as `batches_of` has them. The map is quadratic in n and dims for less
-    than 1,500 shapes to fit it on.
+    """Refit the spread's read-out and the trust in members in place, by the loss of training, and set
+    `network.calibration` and `.novelty`, on fresh data sets: batches of one shape each, as `batches_of` has them. The
+    map is quadratic in n and dims for less than 1,500 shapes to fit it on.
 
     The 90 % interval is conformal for dependent data sets of their law: 0 nats, held by every interval that begins
     there, must not pay for narrower ones elsewhere. ValueError as `check_num_datasets` has it.
     """
     sample = _sample_of(network, batches)
     usable = (sample.weight > 0) & (sample.mi > 0)
-    check_num_datasets(int(usable.sum()), network.head.remainder.in_features)
+    check_num_datasets(int(usable.sum()), network.config.trunk_width)
     if (num_shapes := len(sample.shape.unique())) < _LEAST_SHAPES:
         raise ValueError(
             f"got {num_shapes} batches to calibrate on, expected at least {_LEAST_SHAPES}, of a shape each"
         )
-    precision = precision_weight(sample.parts[2].squeeze(-1), precision_exponent)
+    relative = torch.cat([part.relative for part in sample.parts], dim=-1).mean(-1)
+    precision = precision_weight(relative, precision_exponent)
     sample = replace(sample, weight=sample.weight * precision)
     kept_aside = sample.shape % 3 == 2  # whole shapes
     fitted, rest = sample.select(~kept_aside), sample.select(kept_aside & usable)
-    unseen = sample.parts[0][kept_aside & (sample.weight > 0)]
-    as_trained = network.head.spread_out(*rest.parts[1:])
-    loss = _refit_spread(network, fitted, root_weight)
+    as_trained, before = (_pooled(network, part) for part in (rest, fitted))
+    for i, member in enumerate(network.members):
+        assert isinstance(member, Member)
+        change = _refit_spread(member, fitted, i, network.levels.cpu(), root_weight)
+        fitted, rest = (_respread(part, i, change) for part in (fitted, rest))
+    _refit_trust(network, fitted, root_weight)
     levels = network.levels.cpu()
-    compressed, respread = (_spread_out(network, part) for part in (fitted, rest))
+    compressed, respread = (_pooled(network, part) for part in (fitted, rest))
+    loss = tuple(
+        float(quantile_loss(values, fitted.mi.float(), levels, fitted.weight, root_weight))
+        for values in (before, compressed)
+    )
     keep = fitted.weight > 0
     degree = DEGREE if len(fitted.shape.unique()) >= _MANY_SHAPES else 2
     calibration = fit_calibration(
@@ -153,7 +166,10 @@ def recalibrate(
     )
     calibration = conformal(calibration, respread, rest.mi, levels, rest.counts)
     network.calibration = calibration
-    network.novelty = Novelty.fit(fitted.parts[0][keep], unseen).to(network.levels.device)
+    unseen = kept_aside & (sample.weight > 0)
+    network.novelty = Novelty.fit(joined_trunks(fitted.parts)[keep], joined_trunks(sample.select(unseen).parts)).to(
+        network.levels.device
+    )
     mapped = calibration.apply(respread, levels, *rest.counts)
     coverage = {
         level: tuple(coverage_of(values, rest.mi, levels, level) for values in (as_trained, respread, mapped))
@@ -162,41 +178,55 @@ def recalibrate(
     return Recalibration(loss, coverage, len(rest.mi))  # type: ignore[arg-type]
 
 
-def _refit_spread(network: MISTNetwork, sample: _Sample, root_weight: float) -> tuple[float, float]:
-    readout = network.head.remainder
-    trunk, centre, relative, scale, steps = sample.parts
-    mi, levels = sample.mi.float(), network.levels.cpu()
-    change = torch.zeros(trunk.shape[-1], requires_grad=True)
-    shift = torch.zeros((), requires_grad=True)
+def _pooled(network: MISTNetwork, sample: _Sample) -> Tensor:
+    """Quantiles on the compressed scale, (R, Q)."""
+    return pool_quantiles([part.quantiles() for part in sample.parts], network.levels.cpu(), network.trust.cpu())
+
+
+def _refit_spread(member: Member, sample: _Sample, which: int, levels: Tensor, root_weight: float) -> Tensor:
+    """Move the read-out of a member's spread to the least loss of its own quantiles; what it moved by, (W + 1,)."""
+    readout, parts, mi = member.head.remainder, sample.parts[which], sample.mi.float()
+    change = torch.zeros(parts.trunk.shape[-1], requires_grad=True)
+    shift = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.Adam([{"params": [change], "lr": 0.1 * _RATE}, {"params": [shift], "lr": _RATE}])
-
-    def loss() -> Tensor:
-        moved = scale + (trunk @ change + shift).unsqueeze(-1)
-        compressed = network.head.spread_out(centre, relative, moved, steps)
-        return quantile_loss(compressed, mi, levels, sample.weight, root_weight)
-
-    before = float(loss().detach())
     for step in range(_STEPS):
         for group, rate in zip(optimizer.param_groups, (0.1 * _RATE, _RATE), strict=True):
             group["lr"] = rate * (1 - step / _STEPS)
         optimizer.zero_grad()
-        value = loss()
-        value.backward()
+        moved = parts._replace(scale=parts.scale + (parts.trunk @ change + shift).unsqueeze(-1))
+        quantile_loss(moved.quantiles(), mi, levels, sample.weight, root_weight).backward()
         optimizer.step()
     with torch.no_grad():
-        after = float(loss())
         readout.weight[0] += change.to(readout.weight)
-        readout.bias[0] += shift.to(readout.bias)
-    return before, after
+        readout.bias[:1] += shift.to(readout.bias)
+    return torch.cat([change, shift]).detach()
 
 
-def _spread_out(network: MISTNetwork, sample: _Sample) -> Tensor:
-    """Quantiles on the compressed scale by the read-out as it is now, (R, Q)."""
-    trunk, centre, relative, _, steps = sample.parts
-    readout = network.head.remainder
-    with torch.no_grad():
-        scale = trunk @ readout.weight[:1].cpu().mT + readout.bias[:1].cpu()
-        return network.head.spread_out(centre, relative, scale, steps)
+def _respread(sample: _Sample, which: int, change: Tensor) -> _Sample:
+    """What a sample is once the read-out of a member's spread has moved."""
+    parts = list(sample.parts)
+    moved = parts[which].scale + (parts[which].trunk @ change[:-1] + change[-1]).unsqueeze(-1)
+    parts[which] = parts[which]._replace(scale=moved)
+    return replace(sample, parts=tuple(parts))
+
+
+def _refit_trust(network: MISTNetwork, sample: _Sample, root_weight: float) -> None:
+    """Let the members count for what makes the least loss of their pool."""
+    if len(network.members) == 1:
+        return
+    members, mi, levels = [part.quantiles() for part in sample.parts], sample.mi.float(), network.levels.cpu()
+    trust = network.trust.detach().cpu().clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([trust], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = quantile_loss(pool_quantiles(members, levels, trust), mi, levels, sample.weight, root_weight)
+        value = value + _TRUST_PENALTY * trust.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    network.trust.copy_(trust.detach() - trust.detach().mean())
 
 
 def _scores(compressed: Tensor, mi: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:

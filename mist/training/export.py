@@ -21,6 +21,7 @@ from mist.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from mist.evaluation import evaluate_network, format_table, summarise_cells
 from mist.evaluation.suites import core
 from mist.network import MISTNetwork
+from mist.older_formats import widen
 from mist.training.calibration import batches_of, recalibrate
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
@@ -164,7 +165,7 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibrati
     network = MISTNetwork(config.model)
     prefix = "network."
     weights = {key.removeprefix(prefix): v for key, v in saved["state_dict"].items() if key.startswith(prefix)}
-    network.load_state_dict(weights)
+    network.load_state_dict(widen(weights))
     network.eval()
     calibration = calibrate(network, config)
     counts = saved["lineage"]

@@ -62,10 +62,10 @@ class EstimatorModule(LightningModule):
 
     def _predict(self, network: MISTNetwork, batch: dict[str, Any], features: Features) -> tuple[Tensor, Tensor]:
         """A network's quantiles on the compressed scale, float32, and what each data set counts for; (B, Q), (B,)."""
-        _, centre, relative, *spread = network.head_parts(features)
-        compressed = network.head.spread_out(centre, relative, *spread)
-        precision = precision_weight(relative.detach().squeeze(-1).float(), self.optimization.precision_exponent)
-        return compressed.float(), batch["weight"] * precision
+        parts = network.head_parts(features)
+        relative = torch.cat([part.relative.detach().float() for part in parts], dim=-1).mean(-1)
+        precision = precision_weight(relative, self.optimization.precision_exponent)
+        return network.pool(parts).float(), batch["weight"] * precision
 
     def _features(self, batch: dict[str, Any]) -> Features:
         return extract_features(

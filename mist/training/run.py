@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from data_gen.shards import ShardedBatches
 from mist.checkpoint import find_checkpoint, load_checkpoint
-from mist.network import MISTNetwork, NetworkConfig
+from mist.network import Member, MISTNetwork, NetworkConfig
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
 from mist.training.export import calibrate, evaluation_table, export
@@ -119,9 +119,11 @@ def _start_from(network: MISTNetwork, init_from: str) -> None:
     parent.novelty = None
     network.load_state_dict(parent.state_dict())
     with torch.no_grad():  # candidates newer than the weights start where training can find them
-        bias = network.head.weights.bias
-        new = bias < _UNREAD
-        bias[new] = _NEW_CANDIDATES - math.log(max(1, int(new.sum())))
+        for member in network.members:
+            assert isinstance(member, Member)
+            bias = member.head.weights.bias
+            new = bias < _UNREAD
+            bias[new] = _NEW_CANDIDATES - math.log(max(1, int(new.sum())))
 
 
 def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:

@@ -261,9 +261,11 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     assert all(torch.equal(same[name], again[name]) for name in same)
     assert not any(torch.equal(same[name], other[name]) for name in drawn)
     for name, module in networks[0].named_modules():
-        if isinstance(module, torch.nn.Linear) and not name.startswith(("head.w", "head.r", "coordinates.additive")):
+        if isinstance(module, torch.nn.Linear) and not name.endswith(
+            ("head.weights", "head.remainder", "coordinates.additive")
+        ):
             assert 0.9 < float(module.weight.detach().abs().max()) * module.in_features**0.5 <= 1 + 1e-6, name
-    steps = torch.nn.functional.softplus(networks[0].head.remainder.bias[2:])
+    steps = torch.nn.functional.softplus(networks[0].members[0].head.remainder.bias[2:])
     normal = torch.special.ndtri(torch.tensor(TINY.levels, dtype=torch.float64)).diff()
     torch.testing.assert_close(steps, normal.float())
 
@@ -272,12 +274,13 @@ def test_autocast_rounds_the_attention_only() -> None:
     """What decides the last digits, the summary and the head, is the same in float32; the rest is rounded to bf16."""
     network = train_briefly(2)
     features = extract_features(*data("gaussian", 60, 3, 2), TINY.features)
-    plain, _ = network._hidden(features)
+    member = network.members[0]
+    plain, _ = member.hidden(features)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden, additive = network._hidden(features)
-        parts = network.head_parts(features)
+        hidden, additive = member.hidden(features)
+        (parts,) = network.head_parts(features)
     assert hidden.dtype == additive.dtype == torch.float32 and {part.dtype for part in parts} == {torch.float32}
     assert torch.equal(hidden[:, :128], plain[:, :128])
     assert 1e-5 < (hidden - plain).abs().max() < 0.2
-    for part, expected in zip(parts, network.head.parts(hidden, additive, features), strict=True):
+    for part, expected in zip(parts, member.head(hidden, additive, features), strict=True):
         torch.testing.assert_close(part, expected, rtol=0, atol=0)

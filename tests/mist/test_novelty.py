@@ -19,7 +19,7 @@ from mist.checkpoint import load_checkpoint, save_checkpoint
 from mist.errors import CorruptCheckpointError, MISTWarning
 from mist.features import extract_features
 from mist.inference import Estimator
-from mist.network import MISTNetwork
+from mist.network import MISTNetwork, joined_trunks
 from mist.novelty import LIMIT, Novelty
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
@@ -89,8 +89,7 @@ def test_estimates_carry_it_and_warn(network: MISTNetwork, tiny_arguments: dict[
 def test_usual_data_do_not_warn(network: MISTNetwork, tiny_arguments: dict[str, Any], tmp_path: Path) -> None:
     x, y = torch.randn(2, 1000, 50, 1, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        hidden, additive = network._hidden(network_features(network, x, y))
-        trunk = network.head.trunk(hidden)
+        trunk = joined_trunks(network.head_parts(network_features(network, x, y)))
         network.novelty = Novelty.fit(trunk[:500], trunk[500:])
     estimator = Estimator(load_checkpoint(save_checkpoint(tmp_path / "made", network, **tiny_arguments)))
     fresh = torch.randn(2, 50, 1, generator=torch.Generator().manual_seed(2))

@@ -25,22 +25,26 @@ def test_weights_predict_what_they_did(
     network = copy.deepcopy(tiny_network)
     state = network.state_dict()
     total = len(CANDIDATES)
-    width = state["embed_summary.0.weight"].shape[1]
+    first = "members.0.embed_summary.0.weight"
+    width = state[first].shape[1]
     columns = [*range(6 + known, 6 + total), *range(width - total + distances, width)]  # that came later
     with torch.no_grad():
-        state["embed_summary.0.weight"][:, columns] = 0
-        state["head.weights.weight"][known:] = 0
-        state["head.weights.bias"][known:] = -torch.inf
+        state[first][:, columns] = 0
+        state["members.0.head.weights.weight"][known:] = 0
+        state["members.0.head.weights.bias"][known:] = -torch.inf
     x, y = torch.randn(2, 3, 60, 2, generator=torch.Generator().manual_seed(1)).unbind(0)
     expected = network(x, y)
     kept = sorted(set(range(width)) - set(columns))
-    state["embed_summary.0.weight"] = state["embed_summary.0.weight"][:, kept].contiguous()
-    for name in ("head.weights.weight", "head.weights.bias"):
+    state[first] = state[first][:, kept].contiguous()
+    for name in ("members.0.head.weights.weight", "members.0.head.weights.bias"):
         state[name] = state[name][:known].contiguous()
+    del state["trust"]
+    state = {name.removeprefix("members.0."): value for name, value in state.items()}
     folder = save_checkpoint(tmp_path / "old", tiny_network, **tiny_arguments)
     weights = safetensors.torch.save(state)
     (folder / "model.safetensors").write_bytes(weights)
     config = json.loads((folder / "config.json").read_text())
+    del config["network"]["num_members"]
     config.update(format_version=version, weights_sha256=hashlib.sha256(weights).hexdigest())
     (folder / "config.json").write_text(json.dumps(config))
     torch.testing.assert_close(load_checkpoint(folder).network(x, y), expected, rtol=1e-5, atol=1e-6)

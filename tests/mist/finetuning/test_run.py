@@ -33,8 +33,8 @@ def test_the_weights_move_and_the_parents_do_not(
     for name, value in parent.network.state_dict().items():
         assert torch.equal(value, before[name])
     assert finetuned.report.chosen.step > 0
-    assert not torch.equal(finetuned.network.head.trunk[0].weight, parent.network.head.trunk[0].weight)
-    assert not torch.equal(finetuned.network.points.embed[0].weight, parent.network.points.embed[0].weight)
+    assert not torch.equal(*(each.network.members[0].head.trunk[0].weight for each in (finetuned, parent)))
+    assert not torch.equal(*(each.network.members[0].points.embed[0].weight for each in (finetuned, parent)))
     assert again.checkpoint.sha256 == finetuned.checkpoint.sha256  # the same call, the same estimator
 
 
@@ -169,7 +169,7 @@ def test_head_only_moves_the_head_alone(parent: mist.Estimator, samples: Samples
     found = mist.finetune(parent, *samples, head_only=True, **short)
     for name, value in parent.network.state_dict().items():
         moved = not torch.equal(found.network.state_dict()[name], value)
-        assert moved == (name.startswith("head.")), name
+        assert moved == (".head." in name), name
 
 
 def test_wide_samples_are_refused_or_reduced(parent: mist.Estimator, samples: Samples, short: dict[str, Any]) -> None:

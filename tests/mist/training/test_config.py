@@ -115,12 +115,12 @@ def test_init_from_wakes_candidates_that_the_parent_did_not_know(
     parent = load_checkpoint(tiny_checkpoint).network
     with torch.random.fork_rng(devices=[]):
         network = MISTNetwork(parent.config)
-    parent.head.weights.bias[-3:] = -30.0
+    parent.members[0].head.weights.bias[-3:] = -30.0
     save_checkpoint(tiny_checkpoint, parent, **tiny_arguments)
     _start_from(network, str(tiny_checkpoint))
-    bias = network.head.weights.bias.detach()
+    bias = network.members[0].head.weights.bias.detach()
     assert float(bias[-3:].logsumexp(0)) == pytest.approx(-1.5, abs=1e-5) and float(bias[-3:].std()) < 1e-6
-    assert torch.equal(bias[:-3], parent.head.weights.bias[:-3])
+    assert torch.equal(bias[:-3], parent.members[0].head.weights.bias[:-3])
 
 
 def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,0 +1,194 @@
+"""Several checkpoints as one, whose predictions are pooled (`mist.pooling`), and back.
+
+python -m mist.training.ensemble join CHECKPOINT CHECKPOINT ... --out FOLDER --calibrate 30000
+python -m mist.training.ensemble split CHECKPOINT --out FOLDER      # FOLDER/1, FOLDER/2, ...: to train on, init_from=
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_gen.meta_distribution import MetaDistribution
+from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
+from mist.errors import CheckpointError
+from mist.network import MISTNetwork
+from mist.training.calibration import batches_of, recalibrate
+from mist.training.config import OptimizationConfig
+
+__all__ = ["join", "main", "pool_checkpoints", "split"]
+
+
+def join(networks: Sequence[MISTNetwork]) -> MISTNetwork:
+    """One network of the members of several, each trusted alike and none recalibrated.
+
+    Raises ValueError where their sizes or features differ.
+    """
+    plain = [replace(network.config, num_members=1) for network in networks]
+    for config in plain[1:]:
+        if config != plain[0]:
+            raise ValueError(f"got networks {plain[0]} and {config}, expected equal sizes and features")
+    members = [member for network in networks for member in network.members]
+    with torch.random.fork_rng(devices=[]):  # construction draws from the global state
+        joined = MISTNetwork(replace(plain[0], num_members=len(members)))
+    for own, member in zip(joined.members, members, strict=True):
+        own.load_state_dict(member.state_dict())
+    return joined.eval()
+
+
+def split(network: MISTNetwork) -> list[MISTNetwork]:
+    """A network of each member, not recalibrated."""
+    config = replace(network.config, num_members=1)
+    with torch.random.fork_rng(devices=[]):
+        networks = [MISTNetwork(config).eval() for _ in network.members]
+    for alone, member in zip(networks, network.members, strict=True):
+        alone.members[0].load_state_dict(member.state_dict())
+    return networks
+
+
+def pool_checkpoints(
+    checkpoints: Sequence[Checkpoint],
+    folder: Path,
+    num_datasets: int,
+    *,
+    name: str | None = None,
+    seed: int = 0,
+    optimization: OptimizationConfig | None = None,
+) -> str:
+    """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
+    law, and return what came of that.
+
+    Its ranges are those that all know; its hours and data sets the sums of theirs. Raises ValueError for fewer than two
+    checkpoints, for one that was fine-tuned, and where networks differ.
+    """
+    if len(checkpoints) < 2:
+        raise ValueError(f"got {len(checkpoints)} checkpoint, expected two or more to pool")
+    for checkpoint in checkpoints:
+        if checkpoint.reduction is not None or checkpoint.unwarping is not None:
+            raise ValueError(f"got {checkpoint.label}, which reads sides of a modality; expected ones that read any")
+    optimization = optimization or OptimizationConfig()
+    network = join([checkpoint.network for checkpoint in checkpoints])
+    law = MetaDistribution.from_dict(checkpoints[0].config["meta_distribution"])
+    found = recalibrate(
+        network,
+        batches_of(law, num_datasets, seed),
+        root_weight=optimization.root_weight,
+        precision_exponent=optimization.precision_exponent,
+    )
+    trust = ", ".join(f"{value:.2f}" for value in network.trust.exp().tolist())
+    text = f"{found}; where members are equally sure, they count {trust}"
+    lineages = [checkpoint.config["lineage"] for checkpoint in checkpoints]
+    parents = [
+        parent
+        for checkpoint, lineage in zip(checkpoints, lineages, strict=True)
+        for parent in (*lineage["parents"], checkpoint.sha256)
+    ]
+    lineage = {
+        "parents": list(dict.fromkeys(parents)),
+        "members": [checkpoint.sha256 for checkpoint in checkpoints],
+        "hours": round(sum(lineage["hours"] for lineage in lineages), 3),
+        "num_datasets": sum(lineage["num_datasets"] for lineage in lineages),
+        "seed": seed,
+        "date": date.today().isoformat(),
+        "calibration_datasets": num_datasets,
+    }
+    extras = [checkpoint.config["extra"] for checkpoint in checkpoints]
+    save_checkpoint(
+        folder,
+        network,
+        trained_ranges=_common_ranges([checkpoint.config["trained_ranges"] for checkpoint in checkpoints]),
+        meta_distribution=law.to_dict(),
+        lineage=lineage,
+        card=_card(name or folder.name, network, checkpoints, lineage, text),
+        extra={
+            **extras[0],
+            "preliminary": any(extra.get("preliminary", False) for extra in extras),
+            "trained_on_categories": all(extra.get("trained_on_categories", False) for extra in extras),
+        },
+        name=name,
+    )
+    return text
+
+
+def _common_ranges(ranges: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
+    """What lies in the range of each, of the quantities that all have one of."""
+    common = [key for key in ranges[0] if all(key in other for other in ranges)]
+    return {key: [max(other[key][0] for other in ranges), min(other[key][1] for other in ranges)] for key in common}
+
+
+def _card(
+    name: str, network: MISTNetwork, checkpoints: Sequence[Checkpoint], lineage: Mapping[str, Any], calibration: str
+) -> str:
+    members = ", ".join(checkpoint.label for checkpoint in checkpoints)
+    parameters = sum(p.numel() for p in network.parameters())
+    law = json.dumps(checkpoints[0].config["meta_distribution"], indent=2)
+    return f"""# {name}
+
+The pool of {members}. {parameters:,} parameters; {lineage["num_datasets"]:,} data sets in {lineage["hours"]:.2f} hours
+of training (all members, whole lineages). Recalibrated on {lineage["calibration_datasets"]:,} fresh dependent data
+sets, drawn evenly over n and dims, and the independent ones among them, which count half: {calibration}.
+
+## Recalibrated on data of
+
+```json
+{law}
+```
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 on success, 2 for checkpoints that are missing or do not fit together."""
+    parser = argparse.ArgumentParser(prog="python -m mist.training.ensemble", description="Pool checkpoints, or part.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    joining = commands.add_parser("join", help="several checkpoints as one")
+    joining.add_argument("checkpoints", nargs="+", help="names or folders; the first one's law is calibrated on")
+    joining.add_argument("--calibrate", type=int, required=True, help="dependent data sets to recalibrate on")
+    joining.add_argument("--seed", type=int, default=0, help="of these data sets")
+    joining.add_argument("--name", help="of the checkpoint (default: the folder's)")
+    joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5 as in training")
+    parting = commands.add_parser("split", help="a checkpoint of each member, not recalibrated, to train on")
+    parting.add_argument("checkpoint", help="name or folder")
+    for command in (joining, parting):
+        command.add_argument("--out", type=Path, required=True, help="folder to write")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.command == "join":
+            checkpoints = [load_checkpoint(find_checkpoint(name)) for name in arguments.checkpoints]
+            optimization = OptimizationConfig(precision_exponent=arguments.precision_exponent)
+            options = {"name": arguments.name, "seed": arguments.seed, "optimization": optimization}
+            print(pool_checkpoints(checkpoints, arguments.out, arguments.calibrate, **options))
+            print(f"wrote {arguments.out}")
+        else:
+            _write_members(load_checkpoint(find_checkpoint(arguments.checkpoint)), arguments.out)
+    except (CheckpointError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write_members(checkpoint: Checkpoint, folder: Path) -> None:
+    for number, network in enumerate(split(checkpoint.network), start=1):
+        config = checkpoint.config
+        path = save_checkpoint(
+            folder / str(number),
+            network,
+            trained_ranges=config["trained_ranges"],
+            meta_distribution=config["meta_distribution"],
+            lineage={**config["lineage"], "parents": [*config["lineage"]["parents"], checkpoint.sha256]},
+            card=f"# {checkpoint.name}, member {number}\n\nNot recalibrated: to train on.\n",
+            extra=config["extra"],
+            name=f"{checkpoint.name}-{number}",
+        )
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""Checkpoints pooled and parted: what each predicts is kept, and the pool does what its members cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import mist
+from data_gen import MetaDistribution
+from mist.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mist.features import FeatureConfig, extract_features
+from mist.network import MISTNetwork, NetworkConfig
+from mist.pooling import pool_quantiles
+from mist.quantiles import quantile_loss
+from mist.reduction import Reduction, leading_components
+from mist.training.calibration import _TRUST_PENALTY, _sample_of, batches_of, recalibrate
+from mist.training.ensemble import join, main, pool_checkpoints, split
+
+pytestmark = pytest.mark.usefixtures("unmoved_global_state")
+META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max_dim=3)
+SMALL = NetworkConfig(coordinate_width=16, coordinate_layers=1, point_width=16, trunk_width=32, num_levels=20)
+
+
+def network(seed: int, config: NetworkConfig = SMALL) -> MISTNetwork:
+    with torch.random.fork_rng(devices=[]):
+        made = MISTNetwork(config)
+    made.initialise(torch.Generator().manual_seed(seed))
+    return made.eval()
+
+
+def checkpoint(folder: Path, seed: int, arguments: dict[str, Any]) -> Checkpoint:
+    law = {**arguments, "meta_distribution": META.to_dict()}
+    return load_checkpoint(save_checkpoint(folder / f"of-{seed}", network(seed), **law))
+
+
+def sides(num_points: int = 40) -> tuple[Tensor, Tensor]:
+    x, y = torch.randn(2, 3, num_points, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64).unbind(0)
+    return x, y + x
+
+
+def test_a_pool_is_of_what_each_member_predicts() -> None:
+    alone = [network(seed) for seed in (1, 2, 3)]
+    joined = join(alone)
+    with torch.no_grad():
+        joined.trust.copy_(torch.tensor([0.5, 0.0, -0.5]))
+        features = extract_features(*sides(), SMALL.features)
+        expected = pool_quantiles([each.forward_features(features) for each in alone], joined.levels, joined.trust)
+        assert torch.equal(joined.forward_features(features), expected)
+        assert (alone[0].forward_features(features) - expected).abs().max() > 0.01
+    assert joined.config == replace(SMALL, num_members=3)
+
+
+def test_the_pool_keeps_the_symmetries() -> None:
+    joined = join([network(1), network(2)])
+    x, y = sides()
+    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = joined(x, y)
+        for other in (joined(y, x), joined(x[:, order], y[:, order]), joined(x.flip(-1), y.exp())):
+            torch.testing.assert_close(other, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_parting_undoes_pooling() -> None:
+    alone = [network(seed) for seed in (1, 2)]
+    again = split(join([join(alone), network(3)]))  # pools are joined member by member
+    assert len(again) == 3
+    for each, expected in zip(again, [*alone, network(3)], strict=True):
+        assert each.config == SMALL
+        for name, value in each.state_dict().items():
+            assert torch.equal(value, expected.state_dict()[name]), name
+
+
+def test_networks_of_other_sizes_do_not_pool() -> None:
+    with pytest.raises(ValueError, match="expected equal sizes and features"):
+        join([network(1), network(2, replace(SMALL, trunk_width=16))])
+    with pytest.raises(ValueError, match="expected equal sizes and features"):
+        join([network(1), network(2, replace(SMALL, features=FeatureConfig(ties=True)))])
+
+
+def test_recalibration_trusts_the_better_member() -> None:
+    """One of two equal members is moved off by half a unit of the compressed scale: it is to count for little, and the
+    trust that is found has a smaller loss than others."""
+    joined = join([network(1), network(1)])
+    with torch.no_grad():
+        joined.members[1].head.remainder.bias[1] += 3.0  # offset, in units of the relative floor
+    recalibrate(joined, batches_of(META, 960))
+    assert float(joined.trust[0] - joined.trust[1]) > 1
+    assert abs(float(joined.trust.sum())) < 1e-5
+    sample = _sample_of(joined, batches_of(META, 960))
+    sample = sample.select(sample.shape % 3 != 2)
+    members = [part.quantiles() for part in sample.parts]
+
+    def loss(trust: Tensor) -> float:
+        pooled = pool_quantiles(members, joined.levels, trust)
+        value = quantile_loss(pooled, sample.mi.float(), joined.levels, sample.weight, 0.5)
+        return float(value + _TRUST_PENALTY * trust.square().sum())
+
+    best = loss(joined.trust)
+    for moved in (-0.5, 0.5):
+        assert best <= loss(joined.trust + torch.tensor([moved, -moved])) + 1e-7
+
+
+@pytest.mark.usefixtures("unmoved_global_state")
+def test_the_command_writes_a_checkpoint_that_predicts(
+    tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranges = {
+        **tiny_arguments["trained_ranges"],
+        "num_points": [10, 100],
+        "few_dims": [1, 2],
+        "num_points_few_dims": [10, 900],
+    }
+    first = checkpoint(tmp_path, 1, {**tiny_arguments, "trained_ranges": ranges})
+    second = checkpoint(
+        tmp_path, 2, {**tiny_arguments, "lineage": {"parents": ["a"], "hours": 1.5, "num_datasets": 7, "seed": 0}}
+    )
+    out = tmp_path / "pool"
+    command = ["join", str(first.path), str(second.path), "--out", str(out), "--calibrate", "960", "--name", "both"]
+    assert main(command) == 0
+    assert "90% intervals cover" in capsys.readouterr().out
+    made = load_checkpoint(out)
+    assert made.name == "both" and "The pool of" in made.card and first.label in made.card
+    assert made.config["network"]["num_members"] == 2
+    assert made.config["lineage"]["members"] == [first.sha256, second.sha256]
+    assert made.config["lineage"]["parents"] == [first.sha256, "a", second.sha256]
+    assert made.config["lineage"]["hours"] == 1.5 and made.config["lineage"]["num_datasets"] == 7
+    assert made.config["trained_ranges"]["num_points"] == [10, 100] and "few_dims" not in made.config["trained_ranges"]
+    assert made.network.novelty is not None and made.network.novelty.mean.shape == (64,)
+    x, y = (side[0].numpy() for side in sides(25))
+    found = mist.load(str(out)).estimate(x, y)
+    assert found.novelty is not None and np.isfinite(found.quantiles).all() and (np.diff(found.quantiles) >= 0).all()
+
+    assert main(["split", str(out), "--out", str(tmp_path / "members")]) == 0
+    part = load_checkpoint(tmp_path / "members" / "2")
+    assert part.name == "both-2" and part.config["lineage"]["parents"] == [
+        first.sha256,
+        "a",
+        second.sha256,
+        made.sha256,
+    ]
+    moved = [
+        name
+        for name, value in part.network.state_dict().items()
+        if not torch.equal(value, second.network.state_dict()[name])
+    ]
+    assert moved == ["members.0.head.remainder.weight", "members.0.head.remainder.bias"]  # the spread, refitted
+
+
+def test_what_cannot_be_pooled(
+    tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = checkpoint(tmp_path, 1, tiny_arguments)
+    out = ["--out", str(tmp_path / "pool"), "--calibrate", "960"]
+    assert main(["join", str(first.path), *out]) == 2
+    assert "got 1 checkpoint, expected two or more to pool" in capsys.readouterr().err
+    assert main(["join", str(first.path), str(tmp_path / "nowhere"), *out]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+    wide = np.random.default_rng(0).normal(size=(60, 12))
+    tuned = replace(first, reduction=Reduction(leading_components(wide, 4)[0], None))
+    with pytest.raises(ValueError, match="reads sides of a modality; expected ones that read any"):
+        pool_checkpoints([first, tuned], tmp_path / "pool", 960)
+    assert not (tmp_path / "pool").exists()

@@ -61,6 +61,7 @@ def pool_checkpoints(
     *,
     name: str | None = None,
     seed: int = 0,
+    preliminary: bool = False,
     optimization: OptimizationConfig | None = None,
 ) -> str:
     """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
@@ -110,7 +111,7 @@ def pool_checkpoints(
         card=_card(name or folder.name, network, checkpoints, lineage, text),
         extra={
             **extras[0],
-            "preliminary": any(extra.get("preliminary", False) for extra in extras),
+            "preliminary": preliminary,
             "trained_on_categories": all(extra.get("trained_on_categories", False) for extra in extras),
         },
         name=name,
@@ -152,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     joining.add_argument("checkpoints", nargs="+", help="names or folders; the first one's law is calibrated on")
     joining.add_argument("--calibrate", type=int, required=True, help="dependent data sets to recalibrate on")
     joining.add_argument("--seed", type=int, default=0, help="of these data sets")
+    joining.add_argument("--final", action="store_true", help="do not call it preliminary")
     joining.add_argument("--name", help="of the checkpoint (default: the folder's)")
     joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5 as in training")
     parting = commands.add_parser("split", help="a checkpoint of each member, not recalibrated, to train on")
@@ -163,7 +165,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "join":
             checkpoints = [load_checkpoint(find_checkpoint(name)) for name in arguments.checkpoints]
             optimization = OptimizationConfig(precision_exponent=arguments.precision_exponent)
-            options = {"name": arguments.name, "seed": arguments.seed, "optimization": optimization}
+            options = {
+                "name": arguments.name,
+                "seed": arguments.seed,
+                "preliminary": not arguments.final,
+                "optimization": optimization,
+            }
             print(pool_checkpoints(checkpoints, arguments.out, arguments.calibrate, **options))
             print(f"wrote {arguments.out}")
         else:

@@ -125,6 +125,7 @@ def test_the_command_writes_a_checkpoint_that_predicts(
     assert main(command) == 0
     assert "90% intervals cover" in capsys.readouterr().out
     made = load_checkpoint(out)
+    assert made.preliminary
     assert made.name == "both" and "The pool of" in made.card and first.label in made.card
     assert made.config["network"]["num_members"] == 2
     assert made.config["lineage"]["members"] == [first.sha256, second.sha256]

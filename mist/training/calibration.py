@@ -214,13 +214,13 @@ def _refit_trust(network: MISTNetwork, sample: _Sample, root_weight: float) -> N
     """Let the members count for what makes the least loss of their pool."""
     if len(network.members) == 1:
         return
-    members, mi, levels = [part.quantiles() for part in sample.parts], sample.mi.float(), network.levels.cpu()
-    trust = network.trust.detach().cpu().clone().requires_grad_()
+    members, levels = [part.quantiles().double() for part in sample.parts], network.levels.cpu().double()
+    trust = network.trust.detach().cpu().double().requires_grad_()
     optimizer = torch.optim.LBFGS([trust], max_iter=50, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = quantile_loss(pool_quantiles(members, levels, trust), mi, levels, sample.weight, root_weight)
+        value = quantile_loss(pool_quantiles(members, levels, trust), sample.mi, levels, sample.weight, root_weight)
         value = value + _TRUST_PENALTY * trust.square().sum()
         value.backward()
         return value

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from data_gen.meta_distribution import MetaDistribution
-from mist.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
+from mist.calibration import LocalCalibration
+from mist.checkpoint import CONFIG_FILE, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.errors import CheckpointError
 from mist.network import MISTNetwork
-from mist.training.calibration import batches_of, recalibrate
+from mist.training.calibration import batches_of, check_num_datasets, recalibrate
 from mist.training.config import OptimizationConfig
 
 __all__ = ["join", "main", "pool_checkpoints", "split"]
@@ -45,7 +46,7 @@ def join(networks: Sequence[MISTNetwork]) -> MISTNetwork:
 
 
 def split(network: MISTNetwork) -> list[MISTNetwork]:
-    """A network of each member, not recalibrated."""
+    """A network of each member, its spread as it was refitted, without the map and the novelty of all."""
     config = replace(network.config, num_members=1)
     with torch.random.fork_rng(devices=[]):
         networks = [MISTNetwork(config).eval() for _ in network.members]
@@ -67,16 +68,18 @@ def pool_checkpoints(
     """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
     law, and return what came of that.
 
-    Its ranges are those that all know; its hours and data sets the sums of theirs. Raises ValueError for fewer than two
-    checkpoints, for one that was fine-tuned, and where networks differ.
+    Its ranges are those that all know; its hours and data sets the sums of theirs, so that ancestors which they share
+    count twice. Raises ValueError for fewer than two checkpoints, for one of a modality, for too few data sets, where
+    networks differ, and for a folder that holds something else than a checkpoint.
     """
     if len(checkpoints) < 2:
         raise ValueError(f"got {len(checkpoints)} checkpoint, expected two or more to pool")
     for checkpoint in checkpoints:
-        if checkpoint.reduction is not None or checkpoint.unwarping is not None:
-            raise ValueError(f"got {checkpoint.label}, which reads sides of a modality; expected ones that read any")
+        _check_general(checkpoint)
+    _check_free(folder)
     optimization = optimization or OptimizationConfig()
     network = join([checkpoint.network for checkpoint in checkpoints])
+    check_num_datasets(num_datasets, network.config.trunk_width)
     law = MetaDistribution.from_dict(checkpoints[0].config["meta_distribution"])
     found = recalibrate(
         network,
@@ -117,6 +120,18 @@ def pool_checkpoints(
         name=name,
     )
     return text
+
+
+def _check_general(checkpoint: Checkpoint) -> None:
+    local = isinstance(checkpoint.network.calibration, LocalCalibration)
+    if local or checkpoint.reduction is not None or checkpoint.unwarping is not None:
+        raise ValueError(f"got {checkpoint.label}, which reads sides of a modality; expected ones that read any")
+
+
+def _check_free(folder: Path) -> None:
+    """A checkpoint may be replaced, nothing else."""
+    if folder.exists() and not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"got folder {folder}, which holds no checkpoint; expected a new one, or one to replace")
 
 
 def _common_ranges(ranges: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
@@ -182,16 +197,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_members(checkpoint: Checkpoint, folder: Path) -> None:
+    _check_general(checkpoint)
+    config = checkpoint.config
+    before = {key: value for key, value in config["lineage"].items() if key != "members"}
     for number, network in enumerate(split(checkpoint.network), start=1):
-        config = checkpoint.config
+        _check_free(folder / str(number))
         path = save_checkpoint(
             folder / str(number),
             network,
             trained_ranges=config["trained_ranges"],
             meta_distribution=config["meta_distribution"],
-            lineage={**config["lineage"], "parents": [*config["lineage"]["parents"], checkpoint.sha256]},
+            lineage={**before, "parents": [*before["parents"], checkpoint.sha256], "calibration_datasets": 0},
             card=f"# {checkpoint.name}, member {number}\n\nNot recalibrated: to train on.\n",
-            extra=config["extra"],
+            extra={**config["extra"], "preliminary": True},
             name=f"{checkpoint.name}-{number}",
         )
         print(f"wrote {path}")

@@ -114,7 +114,7 @@ def _start_from(network: MISTNetwork, init_from: str) -> None:
     if not _same_weights(parent.config, network.config):
         raise ValueError(
             f"got init_from={init_from} with network {parent.config}, expected {network.config}; "
-            "choose the model= of the parent"
+            "choose the model= of the parent and its model.num_members (mist.training.ensemble split parts a pool)"
         )
     parent.novelty = None
     network.load_state_dict(parent.state_dict())

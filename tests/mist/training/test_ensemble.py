@@ -139,6 +139,12 @@ def test_the_command_writes_a_checkpoint_that_predicts(
 
     assert main(["split", str(out), "--out", str(tmp_path / "members")]) == 0
     part = load_checkpoint(tmp_path / "members" / "2")
+    assert part.preliminary and "members" not in part.config["lineage"]
+    made.network.trust.copy_(torch.tensor([0.4, -0.4]))
+    again = load_checkpoint(made.save(tmp_path / "again"))
+    features = extract_features(*sides(25), SMALL.features)
+    with torch.no_grad():
+        assert torch.equal(again.network.read_features(features)[0], made.network.read_features(features)[0])
     assert part.name == "both-2" and part.config["lineage"]["parents"] == [
         first.sha256,
         "a",
@@ -167,3 +173,12 @@ def test_what_cannot_be_pooled(
     with pytest.raises(ValueError, match="reads sides of a modality; expected ones that read any"):
         pool_checkpoints([first, tuned], tmp_path / "pool", 960)
     assert not (tmp_path / "pool").exists()
+    second = checkpoint(tmp_path, 2, tiny_arguments)
+    both = ["join", str(first.path), str(second.path), "--out"]
+    assert main([*both, str(tmp_path / "pool"), "--calibrate", "959"]) == 2
+    assert "got 959 dependent data sets to calibrate" in capsys.readouterr().err
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "notes.txt").write_text("mine")
+    assert main([*both, str(tmp_path / "runs"), "--calibrate", "960"]) == 2
+    assert "holds no checkpoint; expected a new one, or one to replace" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "notes.txt").read_text() == "mine"

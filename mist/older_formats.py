@@ -38,8 +38,9 @@ def migrate_config(config: Any) -> Any:
 
 
 def widen(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of an earlier format for the inputs that came later: they read none of them and give their candidates no
-    weight, so that predictions stay what they were, as long as no training from them lets the new ones in."""
+    """Weights of an earlier format: those of one network, before there were members, as the only member's, widened for
+    the inputs that came later. They read none of these and give their candidates no weight, so that predictions stay
+    what they were, as long as no training from them lets the new ones in."""
     if any(name.startswith(_PARTS) for name in state):
         state = {f"{_ALONE}{name}" if name.startswith(_PARTS) else name: value for name, value in state.items()}
         state["trust"] = torch.zeros(1)

@@ -23,7 +23,6 @@ from mist.checkpoint import CONFIG_FILE, Checkpoint, find_checkpoint, load_check
 from mist.errors import CheckpointError
 from mist.network import MISTNetwork
 from mist.training.calibration import batches_of, check_num_datasets, recalibrate
-from mist.training.config import OptimizationConfig
 
 __all__ = ["join", "main", "pool_checkpoints", "split"]
 
@@ -63,7 +62,7 @@ def pool_checkpoints(
     name: str | None = None,
     seed: int = 0,
     preliminary: bool = False,
-    optimization: OptimizationConfig | None = None,
+    precision_exponent: float = 0.5,
 ) -> str:
     """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
     law, and return what came of that.
@@ -77,16 +76,10 @@ def pool_checkpoints(
     for checkpoint in checkpoints:
         _check_general(checkpoint)
     _check_free(folder)
-    optimization = optimization or OptimizationConfig()
     network = join([checkpoint.network for checkpoint in checkpoints])
     check_num_datasets(num_datasets, network.config.trunk_width)
     law = MetaDistribution.from_dict(checkpoints[0].config["meta_distribution"])
-    found = recalibrate(
-        network,
-        batches_of(law, num_datasets, seed),
-        root_weight=optimization.root_weight,
-        precision_exponent=optimization.precision_exponent,
-    )
+    found = recalibrate(network, batches_of(law, num_datasets, seed), precision_exponent=precision_exponent)
     trust = ", ".join(f"{value:.2f}" for value in network.trust.exp().tolist())
     text = f"{found}; where members are equally sure, they count {trust}"
     lineages = [checkpoint.config["lineage"] for checkpoint in checkpoints]
@@ -170,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     joining.add_argument("--seed", type=int, default=0, help="of these data sets")
     joining.add_argument("--final", action="store_true", help="do not call it preliminary")
     joining.add_argument("--name", help="of the checkpoint (default: the folder's)")
-    joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5 as in training")
+    joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5, as in experiment=base")
     parting = commands.add_parser("split", help="a checkpoint of each member, not recalibrated, to train on")
     parting.add_argument("checkpoint", help="name or folder")
     for command in (joining, parting):
@@ -179,14 +172,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "join":
             checkpoints = [load_checkpoint(find_checkpoint(name)) for name in arguments.checkpoints]
-            optimization = OptimizationConfig(precision_exponent=arguments.precision_exponent)
-            options = {
-                "name": arguments.name,
-                "seed": arguments.seed,
-                "preliminary": not arguments.final,
-                "optimization": optimization,
-            }
-            print(pool_checkpoints(checkpoints, arguments.out, arguments.calibrate, **options))
+            text = pool_checkpoints(
+                checkpoints,
+                arguments.out,
+                arguments.calibrate,
+                name=arguments.name,
+                seed=arguments.seed,
+                preliminary=not arguments.final,
+                precision_exponent=arguments.precision_exponent,
+            )
+            print(text)
             print(f"wrote {arguments.out}")
         else:
             _write_members(load_checkpoint(find_checkpoint(arguments.checkpoint)), arguments.out)

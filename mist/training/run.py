@@ -109,7 +109,8 @@ def _same_weights(parent: NetworkConfig, child: NetworkConfig) -> bool:
 
 
 def _start_from(network: MISTNetwork, init_from: str) -> None:
-    """Take the weights of a checkpoint, without its calibration, which belongs to its law."""
+    """Take the weights of a checkpoint, the trust in its members among them, without its calibration, which belongs to
+    its law."""
     parent = load_checkpoint(find_checkpoint(init_from)).network
     if not _same_weights(parent.config, network.config):
         raise ValueError(

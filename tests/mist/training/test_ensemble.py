@@ -13,6 +13,8 @@ from torch import Tensor
 
 import mist
 from data_gen import MetaDistribution
+from data_gen.stream import generate_batch
+from mist.calibration import Calibration, LocalCalibration, num_terms
 from mist.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mist.features import FeatureConfig, extract_features
 from mist.network import MISTNetwork, NetworkConfig
@@ -20,7 +22,11 @@ from mist.pooling import pool_quantiles
 from mist.quantiles import quantile_loss
 from mist.reduction import Reduction, leading_components
 from mist.training.calibration import _TRUST_PENALTY, _sample_of, batches_of, recalibrate
+from mist.training.config import OptimizationConfig
+from mist.training.data import item_of
 from mist.training.ensemble import join, main, pool_checkpoints, split
+from mist.training.module import EstimatorModule
+from mist.training.run import _start_from
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max_dim=3)
@@ -84,8 +90,8 @@ def test_networks_of_other_sizes_do_not_pool() -> None:
 
 
 def test_recalibration_trusts_the_better_member() -> None:
-    """One of two equal members is moved off by half a unit of the compressed scale: it is to count for little, and the
-    trust that is found has a smaller loss than others."""
+    """One of two equal members is moved off by three of its floors: it is to count for less, and the trust that is
+    found has a smaller loss than others."""
     joined = join([network(1), network(1)])
     with torch.no_grad():
         joined.members[1].head.remainder.bias[1] += 3.0  # offset, in units of the relative floor
@@ -106,7 +112,6 @@ def test_recalibration_trusts_the_better_member() -> None:
         assert best <= loss(joined.trust + torch.tensor([moved, -moved])) + 1e-7
 
 
-@pytest.mark.usefixtures("unmoved_global_state")
 def test_the_command_writes_a_checkpoint_that_predicts(
     tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +164,26 @@ def test_the_command_writes_a_checkpoint_that_predicts(
     assert moved == ["members.0.head.remainder.weight", "members.0.head.remainder.bias"]  # the spread, refitted
 
 
+def test_a_pool_trains_from_a_pool(tmp_path: Path, tiny_arguments: dict[str, Any]) -> None:
+    """Every weight of every member gets a gradient; the start is the parent's, trust included."""
+    parent = join([network(1), network(2)])
+    parent.trust.copy_(torch.tensor([0.3, -0.3]))
+    folder = save_checkpoint(tmp_path / "pool", parent, **tiny_arguments)
+    with torch.random.fork_rng(devices=[]):
+        module = EstimatorModule(parent.config, OptimizationConfig(precision_exponent=0.5), 1)
+        alone = EstimatorModule(SMALL, OptimizationConfig(), 1)
+    _start_from(module.network, str(folder))
+    for name, value in parent.state_dict().items():
+        assert torch.equal(module.network.state_dict()[name], value), name
+    batch = item_of(generate_batch(META, 3, 0))
+    module.loss(batch, module._features(batch)).backward()
+    assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in module.parameters())
+    for member in module.network.members:
+        assert any(bool((weights.grad != 0).any()) for weights in member.parameters())
+    with pytest.raises(ValueError, match=r"its model.num_members \(mist.training.ensemble split parts a pool\)"):
+        _start_from(alone.network, str(folder))
+
+
 def test_what_cannot_be_pooled(
     tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,7 +197,15 @@ def test_what_cannot_be_pooled(
     tuned = replace(first, reduction=Reduction(leading_components(wide, 4)[0], None))
     with pytest.raises(ValueError, match="reads sides of a modality; expected ones that read any"):
         pool_checkpoints([first, tuned], tmp_path / "pool", 960)
-    assert not (tmp_path / "pool").exists()
+    kept = save_checkpoint(tmp_path / "tuned", network(1), **tiny_arguments, reduction=tuned.reduction)
+    assert main(["split", str(kept), "--out", str(tmp_path / "members")]) == 2
+    assert "reads sides of a modality" in capsys.readouterr().err
+    nothing = (0.0,) * num_terms()
+    near = Calibration(nothing, nothing, nothing, ((0.0,) * 4, (1.0,) * 4), tuple(float(i) for i in range(20)))
+    first.network.calibration = LocalCalibration(None, near, (10, 30), (2, 2))
+    with pytest.raises(ValueError, match="reads sides of a modality; expected ones that read any"):
+        pool_checkpoints([first, first], tmp_path / "pool", 960)
+    assert not (tmp_path / "pool").exists() and not (tmp_path / "members").exists()
     second = checkpoint(tmp_path, 2, tiny_arguments)
     both = ["join", str(first.path), str(second.path), "--out"]
     assert main([*both, str(tmp_path / "pool"), "--calibrate", "959"]) == 2

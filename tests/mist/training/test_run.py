@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -185,6 +186,18 @@ def test_a_finished_run_can_go_on(repository: Path, tmp_path: Path, reference: P
     assert any(not torch.equal(live[name], averaged[name]) for name in averaged)  # training goes on from these
     run(repository, tmp_path / "longer", *SHORT, "trainer.max_steps=5", f"ckpt_path={last}")
     assert load_checkpoint(tmp_path / "longer" / "checkpoint").config["lineage"]["num_datasets"] == 40
+
+
+def test_a_state_from_before_there_were_members_is_exported(tmp_path: Path, reference: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(reference, older)
+    saved = state(older / "state" / "last.ckpt")
+    saved["state_dict"] = {
+        name.replace("members.0.", ""): value for name, value in saved["state_dict"].items() if name != "network.trust"
+    }
+    torch.save(saved, older / "state" / "last.ckpt")
+    assert export([str(older), str(older / "checkpoint")]) == 0
+    assert_same_weights(older, reference, tolerance=0)
 
 
 def test_two_processes_equal_one(repository: Path, tmp_path: Path, reference: Path) -> None:

@@ -25,7 +25,7 @@ from mist.pooling import pool_quantiles
 from mist.quantiles import OFFSET, compress, expand, level_grid
 from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
 
-__all__ = ["HeadParts", "MISTNetwork", "Member", "NetworkConfig", "joined_trunks"]
+__all__ = ["HeadParts", "MISTNetwork", "Member", "NetworkConfig", "joined_trunks", "pool_parts"]
 
 _MAX_COMPRESSED = 6.0  # e⁶ ≈ 400 nats, in training
 ADDITIVE_SCALE = 0.1  # keeps one optimiser step on the additive term below the precision of large data sets
@@ -308,7 +308,7 @@ class MISTNetwork(nn.Module):
 
     def pool(self, parts: Sequence[HeadParts]) -> Tensor:
         """The members' quantiles as one, on the compressed scale, (B, Q)."""
-        return pool_quantiles([part.quantiles() for part in parts], self.levels, self.trust)
+        return pool_parts(parts, self.levels, self.trust)
 
     def forward(self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None) -> Tensor:
         """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.
@@ -341,6 +341,16 @@ class MISTNetwork(nn.Module):
         most = _MAX_COMPRESSED if self.max_mi is None else math.log(self.max_mi + OFFSET)
         compressed = torch.minimum(compressed.clamp(max=most), compress(features.bound).unsqueeze(-1))
         return compressed, None if self.novelty is None else self.novelty(joined_trunks(parts))
+
+
+def pool_parts(parts: Sequence[HeadParts], levels: Tensor, trust: Tensor) -> Tensor:
+    """The members' quantiles as one, on the compressed scale, (B, Q).
+
+    The largest of their floors of the error is the least width of an interval: it bounds how much more one counts that
+    lies wholly below 0 nats, or far above the others, where floors are small.
+    """
+    floors = torch.cat([part.relative for part in parts], dim=-1)
+    return pool_quantiles([part.quantiles() for part in parts], levels, trust, floors.amax(-1))
 
 
 def joined_trunks(parts: Sequence[HeadParts]) -> Tensor:

@@ -16,20 +16,22 @@ from mist.quantiles import OFFSET, interpolate_levels
 __all__ = ["pool_quantiles"]
 
 _WIDTH_BETWEEN = 0.05, 0.95
-_LEAST_WIDTH = 1e-3  # on the compressed scale; what is narrower is no surer
+_BELOW_ZERO = 1.0  # on the compressed scale: further below 0 nats than this counts as this
 
 
-def pool_quantiles(members: Sequence[Tensor], levels: Tensor, trust: Tensor) -> Tensor:
+def pool_quantiles(members: Sequence[Tensor], levels: Tensor, trust: Tensor, least_width: Tensor) -> Tensor:
     """Weighted mean of quantiles on the compressed scale, M of (B, Q) at levels (Q,) -> (B, Q), non-decreasing.
 
     A member's weight is e^trust, (M,), over the width of its 90 % interval for the data set: between equal weights and
     those of squared widths, which err least where errors are independent (Bates & Granger 1969). What of an interval
-    lies below 0 nats does not count. Means over one level at a time keep the shape of the members' laws, where their
-    mixture would be wider than each (Ratcliff 1979).
+    lies below 0 nats does not count, but `least_width`, (B,), is added to every one: nobody is sure beyond all measure.
+    Means over one level at a time keep the shape of the members' laws, where their mixture would be wider than each
+    (Ratcliff 1979).
     """
     if len(members) == 1:
         return members[0]
+    zero = math.log(OFFSET)
     values = torch.stack(list(members))  # (M, B, Q)
-    low, high = interpolate_levels(levels, values.clamp(min=math.log(OFFSET)), _WIDTH_BETWEEN).unbind(-1)
-    logits = trust.unsqueeze(-1) - (high - low + _LEAST_WIDTH).log()
-    return (logits.softmax(0).unsqueeze(-1) * values).sum(0)
+    low, high = interpolate_levels(levels, values.clamp(min=zero), _WIDTH_BETWEEN).unbind(-1)
+    logits = trust.unsqueeze(-1) - (high - low + least_width).log()
+    return (logits.softmax(0).unsqueeze(-1) * values.clamp(min=zero - _BELOW_ZERO)).sum(0)

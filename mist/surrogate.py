@@ -5,11 +5,14 @@ by a monotone cubic spline fixed at the values given (Fritsch & Carlson 1980), a
 over all points of a normal distribution function of their distance, of standard deviation ½n^(-1/3); the scores of
 these ranks are brought to mean 0 and variance 1. The order of the points, masks, the robust correlation and the
 t-copula's degrees of freedom, nearest neighbours and the canonical directions are held constant; all else, from the
-covariances to the network, is differentiated: by Cholesky factors and eigenvalues, never by singular vectors.
+covariances to the network, is differentiated: by Cholesky factors and eigenvalues, never by singular vectors. By how
+much the features of smooth ranks are off at the points given is a constant, too, that is taken away: there the value is
+the estimate's. (Taken from the scores instead, it would let marginals move, to which the network is no guide.)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +21,7 @@ from torch import Tensor
 
 from mist.columns import MIN_POINTS
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, NonNumericError, ShapeError, TooFewPointsError
-from mist.features import features_of_scores
+from mist.features import Features, features_of_scores
 from mist.quantiles import OFFSET
 from mist.scores import double_ranks, gaussian_scores
 
@@ -52,23 +55,41 @@ class Surrogate:
             self.ranks = double_ranks(points)
             scores = gaussian_scores(self.ranks)
             self.splines = [_Spline(column, score) for column, score in zip(points, scores)]
-            self.fixed = torch.stack([_smooth(spline(column)) for spline, column in zip(self.splines, points)])
+            self.fixed = self._smooth_scores(points)
+            self.start = self._features(self.fixed, self.fixed)
+            self.at_ranks = self._features(scores, scores)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Nats, a scalar."""
         x, y = (side.to(self.estimator.device).double() for side in _checked(x, y))
         if self.is_constant:  # it carries no information, whatever it is
             return 0 * (x.sum() + y.sum())
-        points = self._columns(x, y)
-        scores = torch.stack([_smooth(spline(column)) for spline, column in zip(self.splines, points)])
-        network = self.estimator.network
-        ranks, fixed = self.ranks.unsqueeze(0), self.fixed.unsqueeze(0)
-        features = features_of_scores(ranks, scores.unsqueeze(0), fixed, self.dim_x, network.config.features)
-        return (network.read_features(features)[0].exp() - OFFSET).clamp(min=0).mean()
+        features = self._features(self._smooth_scores(self._columns(x, y)), self.fixed)
+        moved = _plus_difference(self.at_ranks, features, self.start)
+        return (self.estimator.network.read_features(moved)[0].exp() - OFFSET).clamp(min=0).mean()
+
+    def _features(self, scores: Tensor, fixed: Tensor) -> Features:
+        """Of scores (D, N), with constants from others."""
+        config = self.estimator.network.config.features
+        return features_of_scores(*(each.unsqueeze(0) for each in (self.ranks, scores, fixed)), self.dim_x, config)
+
+    def _smooth_scores(self, points: Tensor) -> Tensor:
+        """(D, N) -> (D, N), differentiable."""
+        return torch.stack([_smooth(spline(column)) for spline, column in zip(self.splines, points)])
 
     def _columns(self, x: Tensor, y: Tensor) -> Tensor:
         """Columns that vary, (D, N)."""
         return torch.cat([x[:, self.varying[0]], y[:, self.varying[1]]], dim=1).T.contiguous()
+
+
+def _plus_difference(features: Features, end: Features, start: Features) -> Features:
+    """Features moved by the difference of others, number by number where they are finite numbers."""
+    changes = {}
+    for field in dataclasses.fields(Features):
+        value, last, first = (getattr(which, field.name) for which in (features, end, start))
+        if isinstance(value, Tensor) and value.is_floating_point():
+            changes[field.name] = torch.where(value.isfinite(), value + (last - first), value)
+    return dataclasses.replace(features, **changes)
 
 
 def _smooth(z: Tensor) -> Tensor:

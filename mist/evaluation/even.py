@@ -42,18 +42,21 @@ def even_batches(
     seed: int,
     progress: Callable[[str], None] | None = None,
     bins: Collection[tuple[int, int]] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Batches of one shape each, until every bin of n and dims that the law reaches holds `per_bin` data sets of MI
     above 0; independent ones come with them. Those that are too many have no weight. `bins` are what `reached_bins`
     says, where it has been asked before; one in which 300 batches in a row are independent is given up.
 
-    Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged. `seed`
-    is of a stream (`data_gen.stream`), as those of evaluation and of calibration are.
+    Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged. Each
+    data set of a shape has a family and a composition of its own, so that they err apart. `seed` is of a stream
+    (`data_gen.stream`), as those of evaluation and of calibration are; `part` (which, of how many) takes of its batches
+    every so manieth only.
     """
-    law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE))
+    law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE), groups_per_batch=_SHAPE)
     missing = dict.fromkeys(reached_bins(law, seed) if bins is None else bins, per_bin)
     barren = dict.fromkeys(missing, 0)
-    index = 0
+    index, step = part
     while missing:
         where = _of_shape(law, seed, index)
         if where in missing:
@@ -69,4 +72,4 @@ def even_batches(
                 progress(f"{sum(missing.values()):,} data sets to go")
             if bool((weight > 0).any()):
                 yield replace(batch, weight=weight)
-        index += 1
+        index += step

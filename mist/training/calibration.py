@@ -11,26 +11,19 @@ law rarely goes, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from data_gen.meta_distribution import MetaDistribution
-from data_gen.stream import Batch
 from mist.calibration import DEGREE, NUM_QUANTITIES, Calibration, context, interpolate, invert, num_terms
-from mist.evaluation.even import even_batches, reached_bins
-from mist.features import extract_features
-from mist.network import HeadParts, Member, MISTNetwork, joined_trunks
+from mist.network import HeadParts, Member, MISTNetwork, joined_trunks, pool_parts
 from mist.novelty import Novelty
-from mist.pooling import pool_quantiles
 from mist.quantiles import OFFSET, expand, interpolate_levels, precision_weight, quantile_loss
+from mist.training.sample import CalibrationSample
 
 __all__ = [
-    "CALIBRATION_SEED",
     "Recalibration",
-    "batches_of",
     "check_num_datasets",
     "conformal",
     "coverage_of",
@@ -38,8 +31,6 @@ __all__ = [
     "recalibrate",
 ]
 
-# No data set of training, validation or evaluation; pools give parameter sets that are kept from training, as to these.
-CALIBRATION_SEED = 3 << 40
 _STEPS, _RATE = 300, 3e-3
 _NOMINAL = (0.5, 0.8, 0.9, 0.95)
 _PENALTY = 1e-4
@@ -80,62 +71,20 @@ def check_num_datasets(num_datasets: int, trunk_width: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """What the head makes of R data sets, and their truth."""
-
-    parts: tuple[HeadParts, ...]  # of each member
-    mi: Tensor  # (R,) nats
-    weight: Tensor  # (R,)
-    counts: Tensor  # (3, R) n, dim_x, dim_y
-    shape: Tensor  # (R,) number of the batch
-
-    def select(self, rows: Tensor) -> _Sample:
-        parts = tuple(HeadParts(*(column[rows] for column in part)) for part in self.parts)
-        return _Sample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
-
-
-def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iterator[Batch]:
-    """At least so many data sets of MI above 0, as many in each bin of n and dims that a law reaches, with the
-    independent ones that come with them; eight of a shape, of a stream of its own."""
-    bins = reached_bins(meta, CALIBRATION_SEED + seed)
-    return even_batches(meta, -(-num_datasets // len(bins)), CALIBRATION_SEED + seed, bins=bins)
-
-
-def _sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> _Sample:
-    """What the head makes of the data sets of batches of one shape each."""
-    parts, labels, weights, counts, shapes = [], [], [], [], []
-    with torch.no_grad():
-        for number, batch in enumerate(batches):
-            features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
-            parts.append([[column.float().cpu() for column in part] for part in network.head_parts(features)])
-            labels.append(batch.mi)
-            weights.append(batch.weight)
-            shape = torch.tensor([batch.x.shape[1], batch.x.shape[2], batch.y.shape[2]], dtype=torch.float64)
-            counts.append(shape.unsqueeze(-1).expand(-1, len(batch.mi)))
-            shapes.append(torch.full((len(batch.mi),), number))
-    members = tuple(
-        HeadParts(*(torch.cat(column) for column in zip(*part, strict=True))) for part in zip(*parts, strict=True)
-    )
-    mi, weight, shape = torch.cat(labels).double(), torch.cat(weights), torch.cat(shapes)
-    return _Sample(members, mi, weight, torch.cat(counts, dim=-1), shape)
-
-
 def recalibrate(
     network: MISTNetwork,
-    batches: Iterable[Batch],
+    sample: CalibrationSample,
     *,
     root_weight: float = 0.5,
     precision_exponent: float = 0.0,
 ) -> Recalibration:
     """Refit the spread's read-out and the trust in members in place, by the loss of training, and set
-    `network.calibration` and `.novelty`, on fresh data sets: batches of one shape each, as `batches_of` has them. The
+    `network.calibration` and `.novelty`, on what the network makes of fresh data sets (`mist.training.sample`). The
     map is quadratic in n and dims for less than 1,500 shapes to fit it on.
 
     The 90 % interval is conformal for dependent data sets of their law: 0 nats, held by every interval that begins
     there, must not pay for narrower ones elsewhere. ValueError as `check_num_datasets` has it.
     """
-    sample = _sample_of(network, batches)
     usable = (sample.weight > 0) & (sample.mi > 0)
     check_num_datasets(int(usable.sum()), network.config.trunk_width)
     if (num_shapes := len(sample.shape.unique())) < _LEAST_SHAPES:
@@ -178,12 +127,12 @@ def recalibrate(
     return Recalibration(loss, coverage, len(rest.mi))  # type: ignore[arg-type]
 
 
-def _pooled(network: MISTNetwork, sample: _Sample) -> Tensor:
+def _pooled(network: MISTNetwork, sample: CalibrationSample) -> Tensor:
     """Quantiles on the compressed scale, (R, Q)."""
-    return pool_quantiles([part.quantiles() for part in sample.parts], network.levels.cpu(), network.trust.cpu())
+    return pool_parts(sample.parts, network.levels.cpu(), network.trust.cpu())
 
 
-def _refit_spread(member: Member, sample: _Sample, which: int, levels: Tensor, root_weight: float) -> Tensor:
+def _refit_spread(member: Member, sample: CalibrationSample, which: int, levels: Tensor, root_weight: float) -> Tensor:
     """Move the read-out of a member's spread to the least loss of its own quantiles; what it moved by, (W + 1,)."""
     readout, parts, mi = member.head.remainder, sample.parts[which], sample.mi.float()
     change = torch.zeros(parts.trunk.shape[-1], requires_grad=True)
@@ -202,7 +151,7 @@ def _refit_spread(member: Member, sample: _Sample, which: int, levels: Tensor, r
     return torch.cat([change, shift]).detach()
 
 
-def _respread(sample: _Sample, which: int, change: Tensor) -> _Sample:
+def _respread(sample: CalibrationSample, which: int, change: Tensor) -> CalibrationSample:
     """What a sample is once the read-out of a member's spread has moved."""
     parts = list(sample.parts)
     moved = parts[which].scale + (parts[which].trunk @ change[:-1] + change[-1]).unsqueeze(-1)
@@ -210,17 +159,18 @@ def _respread(sample: _Sample, which: int, change: Tensor) -> _Sample:
     return replace(sample, parts=tuple(parts))
 
 
-def _refit_trust(network: MISTNetwork, sample: _Sample, root_weight: float) -> None:
+def _refit_trust(network: MISTNetwork, sample: CalibrationSample, root_weight: float) -> None:
     """Let the members count for what makes the least loss of their pool."""
     if len(network.members) == 1:
         return
-    members, levels = [part.quantiles().double() for part in sample.parts], network.levels.cpu().double()
+    parts = [HeadParts(*(column.double() for column in part)) for part in sample.parts]
+    levels = network.levels.cpu().double()
     trust = network.trust.detach().cpu().double().requires_grad_()
     optimizer = torch.optim.LBFGS([trust], max_iter=50, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = quantile_loss(pool_quantiles(members, levels, trust), sample.mi, levels, sample.weight, root_weight)
+        value = quantile_loss(pool_parts(parts, levels, trust), sample.mi, levels, sample.weight, root_weight)
         value = value + _TRUST_PENALTY * trust.square().sum()
         value.backward()
         return value

@@ -22,7 +22,8 @@ from mist.calibration import LocalCalibration
 from mist.checkpoint import CONFIG_FILE, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.errors import CheckpointError
 from mist.network import MISTNetwork
-from mist.training.calibration import batches_of, check_num_datasets, recalibrate
+from mist.training.calibration import check_num_datasets, recalibrate
+from mist.training.sample import draw_sample
 
 __all__ = ["join", "main", "pool_checkpoints", "split"]
 
@@ -63,6 +64,7 @@ def pool_checkpoints(
     seed: int = 0,
     preliminary: bool = False,
     precision_exponent: float = 0.5,
+    num_processes: int = 1,
 ) -> str:
     """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
     law, and return what came of that.
@@ -79,7 +81,8 @@ def pool_checkpoints(
     network = join([checkpoint.network for checkpoint in checkpoints])
     check_num_datasets(num_datasets, network.config.trunk_width)
     law = MetaDistribution.from_dict(checkpoints[0].config["meta_distribution"])
-    found = recalibrate(network, batches_of(law, num_datasets, seed), precision_exponent=precision_exponent)
+    sample = draw_sample(network, law, num_datasets, seed, num_processes)
+    found = recalibrate(network, sample, precision_exponent=precision_exponent)
     trust = ", ".join(f"{value:.2f}" for value in network.trust.exp().tolist())
     text = f"{found}; where members are equally sure, they count {trust}"
     lineages = [checkpoint.config["lineage"] for checkpoint in checkpoints]
@@ -164,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     joining.add_argument("--final", action="store_true", help="do not call it preliminary")
     joining.add_argument("--name", help="of the checkpoint (default: the folder's)")
     joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5, as in experiment=base")
+    joining.add_argument("--processes", type=int, default=1, help="that draw them")
     parting = commands.add_parser("split", help="a checkpoint of each member, not recalibrated, to train on")
     parting.add_argument("checkpoint", help="name or folder")
     for command in (joining, parting):
@@ -180,6 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seed=arguments.seed,
                 preliminary=not arguments.final,
                 precision_exponent=arguments.precision_exponent,
+                num_processes=arguments.processes,
             )
             print(text)
             print(f"wrote {arguments.out}")

@@ -22,9 +22,10 @@ from mist.evaluation import evaluate_network, format_table, summarise_cells
 from mist.evaluation.suites import core
 from mist.network import MISTNetwork
 from mist.older_formats import widen
-from mist.training.calibration import batches_of, recalibrate
+from mist.training.calibration import recalibrate
 from mist.training.config import TrainingConfig
 from mist.training.data import StreamDataModule
+from mist.training.sample import draw_sample
 
 __all__ = ["calibrate", "evaluation_table", "export", "export_state", "main"]
 
@@ -35,18 +36,20 @@ def evaluation_table(network: MISTNetwork, config: TrainingConfig) -> str:
     return format_table(summarise_cells(evaluate_network(network, datasets)))
 
 
-def calibrate(network: MISTNetwork, config: TrainingConfig) -> str:
-    """Recalibrate, where the configuration says on how many data sets; what came of it, "" for none."""
+def calibrate(network: MISTNetwork, config: TrainingConfig, num_processes: int = 1) -> str:
+    """Recalibrate, where the configuration says on how many data sets, which so many processes draw; what came of it,
+    "" for none."""
     optimization = config.optimization
     if not optimization.calibration_datasets:
         return ""
+    law, num_datasets = config.meta_distribution, optimization.calibration_datasets
     found = recalibrate(
         network,
-        batches_of(config.meta_distribution, optimization.calibration_datasets, config.seed),
+        draw_sample(network, law, num_datasets, config.seed, num_processes),
         root_weight=optimization.root_weight,
         precision_exponent=optimization.precision_exponent,
     )
-    print(f"recalibrated on {optimization.calibration_datasets:,} dependent data sets: {found}")
+    print(f"recalibrated on {num_datasets:,} dependent data sets: {found}")
     return str(found)
 
 
@@ -137,11 +140,18 @@ training (whole lineage), seed {config.seed}, {lineage["steps"]:,} steps.
 """
 
 
-def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibration_datasets: int | None = None) -> Path:
+def export_state(
+    run: Path,
+    folder: Path,
+    *,
+    preliminary: bool = True,
+    calibration_datasets: int | None = None,
+    num_processes: int = 1,
+) -> Path:
     """Export the averaged weights of a run's last training state, finished or not.
 
-    They are calibrated as the run's settings say, or on as many data sets as are given. Raises FileNotFoundError where
-    the folder holds no run.
+    They are calibrated as the run's settings say, or on as many data sets as are given, drawn by so many processes.
+    Raises FileNotFoundError where the folder holds no run.
     """
     state, settings = run / "state" / "last.ckpt", run / "hydra" / "config.yaml"
     for path in (state, settings):
@@ -167,7 +177,7 @@ def export_state(run: Path, folder: Path, *, preliminary: bool = True, calibrati
     weights = {key.removeprefix(prefix): v for key, v in saved["state_dict"].items() if key.startswith(prefix)}
     network.load_state_dict(widen(weights))
     network.eval()
-    calibration = calibrate(network, config)
+    calibration = calibrate(network, config, num_processes)
     counts = saved["lineage"]
     return export(
         network,
@@ -193,11 +203,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--calibrate", type=int, help="dependent data sets to recalibrate on (default: the run's setting)"
     )
+    parser.add_argument("--processes", type=int, default=1, help="that draw these")
     arguments = parser.parse_args(argv)
     try:
         folder = arguments.folder or arguments.run / "checkpoint"
-        options = {"preliminary": not arguments.final, "calibration_datasets": arguments.calibrate}
-        print(f"exported {export_state(arguments.run, folder, **options)}")
+        path = export_state(
+            arguments.run,
+            folder,
+            preliminary=not arguments.final,
+            calibration_datasets=arguments.calibrate,
+            num_processes=arguments.processes,
+        )
+        print(f"exported {path}")
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2

@@ -171,7 +171,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
     # at once and after each step, so that no failure in the next loses the weights
     export(module.network, config, folder, **counts)
     print(f"exported {folder}")
-    counts["calibration"] = calibrate(module.network, config)
+    counts["calibration"] = calibrate(module.network, config, hardware.processes)
     export(module.network, config, folder, **counts)
     table = evaluation_table(module.network, config)
     print(table)

@@ -17,16 +17,17 @@ from data_gen.stream import generate_batch
 from mist.calibration import Calibration, LocalCalibration, num_terms
 from mist.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mist.features import FeatureConfig, extract_features
-from mist.network import MISTNetwork, NetworkConfig
+from mist.network import MISTNetwork, NetworkConfig, pool_parts
 from mist.pooling import pool_quantiles
 from mist.quantiles import quantile_loss
 from mist.reduction import Reduction, leading_components
-from mist.training.calibration import _TRUST_PENALTY, _sample_of, batches_of, recalibrate
+from mist.training.calibration import _TRUST_PENALTY, recalibrate
 from mist.training.config import OptimizationConfig
 from mist.training.data import item_of
 from mist.training.ensemble import join, main, pool_checkpoints, split
 from mist.training.module import EstimatorModule
 from mist.training.run import _start_from
+from mist.training.sample import draw_sample
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 META = MetaDistribution(num_points=(10, 30), max_num_points=30, dims=(1, 3), max_dim=3)
@@ -56,7 +57,9 @@ def test_a_pool_is_of_what_each_member_predicts() -> None:
     with torch.no_grad():
         joined.trust.copy_(torch.tensor([0.5, 0.0, -0.5]))
         features = extract_features(*sides(), SMALL.features)
-        expected = pool_quantiles([each.forward_features(features) for each in alone], joined.levels, joined.trust)
+        values = [each.forward_features(features) for each in alone]
+        floors = torch.cat([each.head_parts(features)[0].relative for each in alone], dim=-1)
+        expected = pool_quantiles(values, joined.levels, joined.trust, floors.max(-1).values)
         assert torch.equal(joined.forward_features(features), expected)
         assert (alone[0].forward_features(features) - expected).abs().max() > 0.01
     assert joined.config == replace(SMALL, num_members=3)
@@ -95,15 +98,14 @@ def test_recalibration_trusts_the_better_member() -> None:
     joined = join([network(1), network(1)])
     with torch.no_grad():
         joined.members[1].head.remainder.bias[1] += 3.0  # offset, in units of the relative floor
-    recalibrate(joined, batches_of(META, 960))
+    recalibrate(joined, draw_sample(joined, META, 960))
     assert float(joined.trust[0] - joined.trust[1]) > 1
     assert abs(float(joined.trust.sum())) < 1e-5
-    sample = _sample_of(joined, batches_of(META, 960))
+    sample = draw_sample(joined, META, 960)
     sample = sample.select(sample.shape % 3 != 2)
-    members = [part.quantiles() for part in sample.parts]
 
     def loss(trust: Tensor) -> float:
-        pooled = pool_quantiles(members, joined.levels, trust)
+        pooled = pool_parts(sample.parts, joined.levels, trust)
         value = quantile_loss(pooled, sample.mi.float(), joined.levels, sample.weight, 0.5)
         return float(value + _TRUST_PENALTY * trust.square().sum())
 
@@ -127,6 +129,7 @@ def test_the_command_writes_a_checkpoint_that_predicts(
     )
     out = tmp_path / "pool"
     command = ["join", str(first.path), str(second.path), "--out", str(out), "--calibrate", "960", "--name", "both"]
+    command += ["--processes", "2"]
     assert main(command) == 0
     assert "90% intervals cover" in capsys.readouterr().out
     made = load_checkpoint(out)

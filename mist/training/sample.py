@@ -1,0 +1,115 @@
+"""What a network makes of fresh data sets of a law, as many in each bin of n and dims: what it is recalibrated on.
+
+They are drawn in eight parts, so that processes can share them and find the same data sets however many they are.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from data_gen.meta_distribution import MetaDistribution
+from data_gen.stream import Batch
+from mist.evaluation.even import even_batches, reached_bins
+from mist.features import extract_features
+from mist.network import HeadParts, MISTNetwork
+
+__all__ = ["CALIBRATION_SEED", "CalibrationSample", "batches_of", "draw_sample", "sample_of"]
+
+# No data set of training, validation or evaluation; pools give parameter sets that are kept from training, as to these.
+CALIBRATION_SEED = 3 << 40
+_PARTS = 8
+
+
+@dataclass(frozen=True)
+class CalibrationSample:
+    """What the head makes of R data sets, and their truth."""
+
+    parts: tuple[HeadParts, ...]  # of each member
+    mi: Tensor  # (R,) float64, nats
+    weight: Tensor  # (R,)
+    counts: Tensor  # (3, R) n, dim_x, dim_y
+    shape: Tensor  # (R,) number of the batch
+
+    def select(self, rows: Tensor) -> CalibrationSample:
+        """Some of the data sets, by a mask or by their numbers."""
+        parts = tuple(HeadParts(*(column[rows] for column in part)) for part in self.parts)
+        return CalibrationSample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
+
+
+def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iterator[Batch]:
+    """At least so many data sets of MI above 0, as many in each bin of n and dims that a law reaches, with the
+    independent ones that come with them; eight of a shape, of a stream of its own."""
+    bins = reached_bins(meta, CALIBRATION_SEED + seed)
+    per_bin = -(-num_datasets // len(bins))
+    for which in range(_PARTS):
+        yield from _part(meta, seed, bins, per_bin, which)
+
+
+def _part(meta: MetaDistribution, seed: int, bins: set[tuple[int, int]], per_bin: int, which: int) -> Iterator[Batch]:
+    """An eighth, of every eighth batch."""
+    count = per_bin // _PARTS + (which < per_bin % _PARTS)
+    if count:
+        yield from even_batches(meta, count, CALIBRATION_SEED + seed, bins=bins, part=(which, _PARTS))
+
+
+def sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> CalibrationSample:
+    """What the head makes of the data sets of batches of one shape each."""
+    parts, labels, weights, counts, shapes = [], [], [], [], []
+    with torch.no_grad():
+        for number, batch in enumerate(batches):
+            features = extract_features(batch.x, batch.y, network.config.features, batch.groups_x, batch.groups_y)
+            parts.append([[column.float().cpu() for column in part] for part in network.head_parts(features)])
+            labels.append(batch.mi)
+            weights.append(batch.weight)
+            shape = torch.tensor([batch.x.shape[1], batch.x.shape[2], batch.y.shape[2]], dtype=torch.float64)
+            counts.append(shape.unsqueeze(-1).expand(-1, len(batch.mi)))
+            shapes.append(torch.full((len(batch.mi),), number))
+    members = tuple(
+        HeadParts(*(torch.cat(column) for column in zip(*part, strict=True))) for part in zip(*parts, strict=True)
+    )
+    mi, weight, shape = torch.cat(labels).double(), torch.cat(weights), torch.cat(shapes)
+    return CalibrationSample(members, mi, weight, torch.cat(counts, dim=-1), shape)
+
+
+def draw_sample(
+    network: MISTNetwork, meta: MetaDistribution, num_datasets: int, seed: int = 0, num_processes: int = 1
+) -> CalibrationSample:
+    """What a network, on the CPU, makes of `batches_of` these; several processes make it in so many times less."""
+    if num_processes < 1:
+        raise ValueError(f"got num_processes={num_processes}, expected 1 or more")
+    if num_processes == 1:
+        return sample_of(network, batches_of(meta, num_datasets, seed))
+    bins = reached_bins(meta, CALIBRATION_SEED + seed)
+    per_bin = -(-num_datasets // len(bins))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_processes, _PARTS), spawn, torch.set_num_threads, (1,)) as pool:
+        tasks = [pool.submit(_sample_part, network, meta, seed, bins, per_bin, which) for which in range(_PARTS)]
+        found = [task.result() for task in tasks]
+    return _joined([part for part in found if part is not None])
+
+
+def _sample_part(
+    network: MISTNetwork, meta: MetaDistribution, seed: int, bins: set[tuple[int, int]], per_bin: int, which: int
+) -> CalibrationSample | None:
+    batches = _part(meta, seed, bins, per_bin, which)
+    first = next(batches, None)
+    return None if first is None else sample_of(network, chain([first], batches))
+
+
+def _joined(samples: Sequence[CalibrationSample]) -> CalibrationSample:
+    """One after another, their shapes numbered on."""
+    members = zip(*(sample.parts for sample in samples), strict=True)
+    parts = tuple(HeadParts(*(torch.cat(column) for column in zip(*member, strict=True))) for member in members)
+    shapes, start = [], 0
+    for sample in samples:
+        shapes.append(sample.shape + start)
+        start = int(shapes[-1].max()) + 1
+    mi, weight = (torch.cat([getattr(sample, name) for sample in samples]) for name in ("mi", "weight"))
+    return CalibrationSample(parts, mi, weight, torch.cat([s.counts for s in samples], dim=-1), torch.cat(shapes))

@@ -13,7 +13,7 @@ the estimate's. (Taken from the scores instead, it would let marginals move, to 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -71,7 +71,8 @@ class Surrogate:
     def _features(self, scores: Tensor, fixed: Tensor) -> Features:
         """Of scores (D, N), with constants from others."""
         config = self.estimator.network.config.features
-        return features_of_scores(*(each.unsqueeze(0) for each in (self.ranks, scores, fixed)), self.dim_x, config)
+        ranks, scores, fixed = (each.unsqueeze(0) for each in (self.ranks, scores, fixed))
+        return features_of_scores(ranks, scores, fixed, self.dim_x, config)
 
     def _smooth_scores(self, points: Tensor) -> Tensor:
         """(D, N) -> (D, N), differentiable."""
@@ -84,7 +85,7 @@ class Surrogate:
 
 def _plus_difference(features: Features, end: Features, start: Features) -> Features:
     """Features moved by the difference of others, number by number where they are finite numbers."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for field in dataclasses.fields(Features):
         value, last, first = (getattr(which, field.name) for which in (features, end, start))
         if isinstance(value, Tensor) and value.is_floating_point():

@@ -30,7 +30,7 @@ from mist.finetuning.tuning import TuningConfig, tune
 from mist.inference import Estimator
 from mist.network import MISTNetwork
 from mist.reduction import Reduction
-from mist.training.calibration import CALIBRATION_SEED
+from mist.training.sample import CALIBRATION_SEED
 from mist.unwarping import Unwarping
 
 __all__ = ["FinetunedEstimator", "finetune"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
 from mist.expansions import EXPANSION_CANDIDATES, expansion_candidates
 from mist.gaussian import factor_information, gaussian_bias, gaussian_information
-from mist.nearest_neighbours import ksg_mutual_information, ross_mutual_information
+from mist.nearest_neighbours import ksg_mutual_information, neighbour_information_change, ross_mutual_information
 from mist.scores import any_row, rows_where, student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "student_t_excess"]
@@ -209,7 +209,8 @@ def base_panel(
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
     robust correlation, expanded (B, 2D, 2D) the covariances of scores and squares, X's first; tied (B, D) marks columns
     by their ties, without it the candidates for discrete and mixed pairs are masked. What is no function of scores that
-    can be differentiated comes from `fixed`, scores and their correlation (None: those given).
+    can be differentiated comes from `fixed`, scores and their correlation (None: those given); KSG moves from there as
+    nearest-neighbour entropies do.
     """
     fixed_scores, fixed_correlation = fixed or (scores, correlation)
     batch, dim, num_points = scores.shape
@@ -237,6 +238,8 @@ def base_panel(
 
     if dim <= KSG_MAX_DIM:
         ksg = ksg_mutual_information(fixed_scores[:, :dim_x], fixed_scores[:, dim_x:])
+        if fixed is not None:
+            ksg = ksg + neighbour_information_change(fixed_scores, scores, dim_x)
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)

@@ -4,10 +4,11 @@ The estimate is a function of ranks, whose gradient is zero. Here ranks are smoo
 by a monotone cubic spline fixed at the values given (Fritsch & Carlson 1980), and the rank of a point there is the sum
 over all points of a normal distribution function of their distance, of standard deviation ½n^(-1/3); the scores of
 these ranks are brought to mean 0 and variance 1. The order of the points, masks, the robust correlation and the
-t-copula's degrees of freedom, nearest neighbours and the canonical directions are held constant; all else, from the
-covariances to the network, is differentiated: by Cholesky factors and eigenvalues, never by singular vectors. By how
-much the features of smooth ranks are off at the points given is a constant, too, that is taken away: there the value is
-the estimate's. (Taken from the scores instead, it would let marginals move, to which the network is no guide.)
+t-copula's degrees of freedom, who is whose neighbour and the canonical directions are held constant; all else, from
+the covariances to the network, is differentiated: by Cholesky factors and eigenvalues, never by singular vectors. KSG,
+which counts, moves as entropies by the distances of 5 to 40 neighbours do (`mist.nearest_neighbours`). By how much the
+features of smooth ranks are off at the points given is a constant, too, that is taken away: there the value is the
+estimate's. (Taken from the scores instead, it would let marginals move, to which the network is no guide.)
 """
 
 from __future__ import annotations

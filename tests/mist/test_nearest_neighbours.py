@@ -20,6 +20,7 @@ from mist.nearest_neighbours import (
     _level_counts_by_pairs,
     _level_counts_by_tree,
     ksg_mutual_information,
+    neighbour_information_change,
     ross_mutual_information,
 )
 from mist.scores import double_ranks, gaussian_scores
@@ -173,3 +174,38 @@ def test_trees_count_in_the_boxes_of_many_points_as_bits_do(
     expected = ksg_mutual_information(x, y)
     monkeypatch.setattr(nearest_neighbours, "_MOST_BITS", 100)
     assert torch.equal(ksg_mutual_information(x, y), expected)
+
+
+@pytest.mark.parametrize(("dim_x", "dim_y"), [(1, 1), (2, 1), (1, 3)])
+def test_the_change_by_a_larger_correlation_is_that_of_gaussian_information(dim_x: int, dim_y: int) -> None:
+    """The first column of a side of one moves from r = .6 to .65 with the other side's first: ½ log 1/(1 - r²)."""
+    scores = normal(1, dim_x + dim_y, 4_000).double()
+    moving, still = (0, dim_x) if dim_x == 1 else (dim_x, 0)
+
+    def joint(r: float) -> Tensor:
+        points = scores.clone()
+        points[:, moving] = r * scores[:, still] + math.sqrt(1 - r * r) * scores[:, moving]
+        return points
+
+    found = neighbour_information_change(joint(0.6), joint(0.65), dim_x)
+    assert float(found) == pytest.approx(0.5 * math.log((1 - 0.6**2) / (1 - 0.65**2)), rel=0.15)
+    assert float(neighbour_information_change(joint(0.6), joint(0.6), dim_x)) == 0
+
+
+def test_the_change_is_0_where_a_side_is_scaled() -> None:
+    start = normal(1, 4, 2_000).double()
+    start[:, 2] += start[:, 0]
+    end = start.clone()
+    end[:, :2] *= 1.2
+    assert float(neighbour_information_change(start, end, 2)) == pytest.approx(0, abs=0.03)
+    assert float(neighbour_information_change(start, end, 1)) < -0.1  # of columns that are not to change
+
+
+@pytest.mark.parametrize("num_points", [4, 60])
+def test_the_change_by_points_at_one_place_is_finite(num_points: int) -> None:
+    start = normal(1, 2, num_points).double()
+    start[..., : num_points // 2] = start[..., num_points // 2 : 2 * (num_points // 2)]
+    end = start.clone().requires_grad_()
+    change = neighbour_information_change(start, end, 1)
+    change.sum().backward()
+    assert end.grad is not None and torch.isfinite(end.grad).all() and torch.isfinite(change).all()

@@ -244,7 +244,7 @@ class Estimator:
         x, y: tensors (n,) or (n, d), 4 <= n <= 5,000; every column is taken for numbers. The value is that of
         `estimate`, whose own gradient is zero; the gradient is exact for the function that `mist.surrogate` describes.
         Constants have gradient 0.
-        Raises an `InputError` subclass.
+        Raises an `InputError` subclass, also where a fine-tuned checkpoint reads sides through maps of its modality.
         """
         return surrogate_mutual_information(self, x, y)
 

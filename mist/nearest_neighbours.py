@@ -39,8 +39,8 @@ def neighbour_information_change(start: Tensor, end: Tensor, dim_x: int) -> Tens
     1987) while everybody keeps the neighbours of before, nats; (B, D, N), (B, D, N) -> (B,).
 
     Differentiable in `end`, unlike KSG, whose counts do not move. Every column is taken to keep its law, as scores do:
-    a side of one has no entropy to lose. Euclidean norms, the mean over the 5th, 10th, ..., 40th neighbour; one at no
-    distance is left out.
+    a side of one has no entropy to lose. Euclidean norms, the mean over the 5th, 10th, ..., 40th neighbour, where there
+    are so many, else the last; one at no distance, before or after, counts as if it had kept its own.
     """
     change = torch.zeros(len(start), dtype=end.dtype, device=end.device)
     for columns, sign in ((slice(None, dim_x), 1), (slice(dim_x, None), 1), (slice(None), -1)):

@@ -209,8 +209,8 @@ def base_panel(
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
     robust correlation, expanded (B, 2D, 2D) the covariances of scores and squares, X's first; tied (B, D) marks columns
     by their ties, without it the candidates for discrete and mixed pairs are masked. What is no function of scores that
-    can be differentiated comes from `fixed`, scores and their correlation (None: those given); KSG moves from there as
-    nearest-neighbour entropies do.
+    can be differentiated comes from `fixed`, scores and their correlation (None: those given); KSG moves from these to
+    other scores as nearest-neighbour entropies do.
     """
     fixed_scores, fixed_correlation = fixed or (scores, correlation)
     batch, dim, num_points = scores.shape
@@ -238,7 +238,7 @@ def base_panel(
 
     if dim <= KSG_MAX_DIM:
         ksg = ksg_mutual_information(fixed_scores[:, :dim_x], fixed_scores[:, dim_x:])
-        if fixed is not None:
+        if fixed_scores is not scores:
             ksg = ksg + neighbour_information_change(fixed_scores, scores, dim_x)
     else:
         ksg = torch.full_like(radial, _EXCLUDED)

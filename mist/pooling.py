@@ -25,6 +25,7 @@ def pool_quantiles(members: Sequence[Tensor], levels: Tensor, trust: Tensor, lea
     A member's weight is e^trust, (M,), over the width of its 90 % interval for the data set: between equal weights and
     those of squared widths, which err least where errors are independent (Bates & Granger 1969). What of an interval
     lies below 0 nats does not count, but `least_width`, (B,), is added to every one: nobody is sure beyond all measure.
+    Values further below 0 nats than a unit count as that, and have no gradient then. One member's are left alone.
     Means over one level at a time keep the shape of the members' laws, where their mixture would be wider than each
     (Ratcliff 1979).
     """

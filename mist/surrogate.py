@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mist.columns import MIN_POINTS
 from mist.errors import InputError, LengthMismatchError, NonFiniteError, NonNumericError, ShapeError, TooFewPointsError
-from mist.features import Features, features_of_scores
+from mist.features import Features, features_of_ranks, features_of_scores
 from mist.quantiles import OFFSET
 from mist.scores import double_ranks, gaussian_scores
 
@@ -46,6 +46,12 @@ class Surrogate:
 
     def __init__(self, estimator: Estimator, x: Tensor, y: Tensor) -> None:
         self.estimator = estimator
+        checkpoint = estimator.checkpoint
+        if checkpoint.reduction is not None or checkpoint.unwarping is not None:
+            raise InputError(
+                f"checkpoint {checkpoint.label} reads sides through the maps of its modality, which have no gradient "
+                "here: expected one that reads columns as they are, such as its parent"
+            )
         sides = _checked(x, y)
         values = [side.detach().to(estimator.device).double() for side in sides]
         self.varying = [side.amax(0) > side.amin(0) for side in values]
@@ -53,27 +59,26 @@ class Surrogate:
         self.is_constant = 0 in (self.dim_x, int(self.varying[1].sum()))
         if not self.is_constant:
             points = self._columns(*values)
-            self.ranks = double_ranks(points)
-            scores = gaussian_scores(self.ranks)
+            ranks = double_ranks(points)
+            scores = gaussian_scores(ranks)
+            self.ranks = ranks.unsqueeze(0)
             self.splines = [_Spline(column, score) for column, score in zip(points, scores)]
-            self.fixed = self._smooth_scores(points)
-            self.start = self._features(self.fixed, self.fixed)
-            self.at_ranks = self._features(scores, scores)
+            self.fixed = self._smooth_scores(points).unsqueeze(0)
+            self.start = self._features(self.fixed)
+            self.at_ranks = features_of_ranks(self.ranks, self.dim_x, estimator.network.config.features)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Nats, a scalar."""
         x, y = (side.to(self.estimator.device).double() for side in _checked(x, y))
         if self.is_constant:  # it carries no information, whatever it is
             return 0 * (x.sum() + y.sum())
-        features = self._features(self._smooth_scores(self._columns(x, y)), self.fixed)
+        features = self._features(self._smooth_scores(self._columns(x, y)).unsqueeze(0))
         moved = _plus_difference(self.at_ranks, features, self.start)
         return (self.estimator.network.read_features(moved)[0].exp() - OFFSET).clamp(min=0).mean()
 
-    def _features(self, scores: Tensor, fixed: Tensor) -> Features:
-        """Of scores (D, N), with constants from others."""
-        config = self.estimator.network.config.features
-        ranks, scores, fixed = (each.unsqueeze(0) for each in (self.ranks, scores, fixed))
-        return features_of_scores(ranks, scores, fixed, self.dim_x, config)
+    def _features(self, scores: Tensor) -> Features:
+        """Of smooth scores (1, D, N), with constants from those that it was made with."""
+        return features_of_scores(self.ranks, scores, self.fixed, self.dim_x, self.estimator.network.config.features)
 
     def _smooth_scores(self, points: Tensor) -> Tensor:
         """(D, N) -> (D, N), differentiable."""

@@ -50,8 +50,8 @@ def even_batches(
 
     Shapes come as the law draws them, but those of full bins are passed over: within a bin the law is unchanged. Each
     data set of a shape has a family and a composition of its own, so that they err apart. `seed` is of a stream
-    (`data_gen.stream`), as those of evaluation and of calibration are; `part` (which, of how many) takes of its batches
-    every so manieth only.
+    (`data_gen.stream`), as those of evaluation and of calibration are; `part` (which, of how many) takes batches
+    which, which + how many, ... of it only.
     """
     law = replace(law, datasets_per_batch=(_SHAPE, _SHAPE), groups_per_batch=_SHAPE)
     missing = dict.fromkeys(reached_bins(law, seed) if bins is None else bins, per_bin)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from mist.calibration import DEGREE, NUM_QUANTITIES, Calibration, context, interpolate, invert, num_terms
-from mist.network import HeadParts, Member, MISTNetwork, joined_trunks, pool_parts
+from mist.network import Member, MISTNetwork, joined_trunks, pool_parts
 from mist.novelty import Novelty
+from mist.pooling import pool_quantiles
 from mist.quantiles import OFFSET, expand, interpolate_levels, precision_weight, quantile_loss
 from mist.training.sample import CalibrationSample
 
@@ -163,14 +164,15 @@ def _refit_trust(network: MISTNetwork, sample: CalibrationSample, root_weight: f
     """Let the members count for what makes the least loss of their pool."""
     if len(network.members) == 1:
         return
-    parts = [HeadParts(*(column.double() for column in part)) for part in sample.parts]
-    levels = network.levels.cpu().double()
+    members, levels = [part.quantiles().double() for part in sample.parts], network.levels.cpu().double()
+    floors = torch.cat([part.relative for part in sample.parts], dim=-1).amax(-1).double()
     trust = network.trust.detach().cpu().double().requires_grad_()
     optimizer = torch.optim.LBFGS([trust], max_iter=50, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = quantile_loss(pool_parts(parts, levels, trust), sample.mi, levels, sample.weight, root_weight)
+        pooled = pool_quantiles(members, levels, trust, floors)
+        value = quantile_loss(pooled, sample.mi, levels, sample.weight, root_weight)
         value = value + _TRUST_PENALTY * trust.square().sum()
         value.backward()
         return value

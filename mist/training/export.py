@@ -193,7 +193,7 @@ def export_state(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 on success, 2 where the folder holds no run."""
+    """Run the command; 0 on success, 2 where the folder holds no run or what is asked cannot be."""
     parser = argparse.ArgumentParser(
         prog="python -m mist.training.export", description="Export a run's last training state as a checkpoint folder."
     )
@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             num_processes=arguments.processes,
         )
         print(f"exported {path}")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -6,6 +6,7 @@ They are drawn in eight parts, so that processes can share them and find the sam
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> CalibrationSamp
 def draw_sample(
     network: MISTNetwork, meta: MetaDistribution, num_datasets: int, seed: int = 0, num_processes: int = 1
 ) -> CalibrationSample:
-    """What a network, on the CPU, makes of `batches_of` these; several processes make it in so many times less."""
+    """What a network, on the CPU, makes of `batches_of` these, shared out to so many processes, at most eight."""
     if num_processes < 1:
         raise ValueError(f"got num_processes={num_processes}, expected 1 or more")
     if num_processes == 1:
@@ -90,17 +91,18 @@ def draw_sample(
     per_bin = -(-num_datasets // len(bins))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_processes, _PARTS), spawn, torch.set_num_threads, (1,)) as pool:
-        tasks = [pool.submit(_sample_part, network, meta, seed, bins, per_bin, which) for which in range(_PARTS)]
+        plain = pickle.dumps(network)  # tensors by themselves would go as open files, of which there are not so many
+        tasks = [pool.submit(_sample_part, plain, meta, seed, bins, per_bin, which) for which in range(_PARTS)]
         found = [task.result() for task in tasks]
     return _joined([part for part in found if part is not None])
 
 
 def _sample_part(
-    network: MISTNetwork, meta: MetaDistribution, seed: int, bins: set[tuple[int, int]], per_bin: int, which: int
+    network: bytes, meta: MetaDistribution, seed: int, bins: set[tuple[int, int]], per_bin: int, which: int
 ) -> CalibrationSample | None:
     batches = _part(meta, seed, bins, per_bin, which)
     first = next(batches, None)
-    return None if first is None else sample_of(network, chain([first], batches))
+    return None if first is None else sample_of(pickle.loads(network), chain([first], batches))
 
 
 def _joined(samples: Sequence[CalibrationSample]) -> CalibrationSample:

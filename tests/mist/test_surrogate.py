@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ import mist
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import generate_batch
 from mist.inference import Estimator, load
+from mist.reduction import Reduction, leading_components
 from mist.scores import double_ranks, gaussian_scores
 from mist.surrogate import MOST_POINTS, Surrogate
 
@@ -126,6 +129,22 @@ def test_a_constant_has_no_information_and_no_gradient(tiny_estimator: Estimator
     value.backward()
     assert float(value.detach()) == 0
     assert all(side.grad is not None and not side.grad.any() for side in (x, y))
+
+
+def test_maps_of_a_modality_have_no_gradient(tiny_estimator: Estimator) -> None:
+    columns = np.random.default_rng(0).normal(size=(60, 6))
+    reduction = Reduction(leading_components(columns, 2)[0], None)
+    tuned = Estimator(dataclasses.replace(tiny_estimator.checkpoint, reduction=reduction))
+    with pytest.raises(mist.InputError, match="reads sides through the maps of its modality, which have no gradient"):
+        tuned.mutual_information(torch.zeros(20, 6), torch.zeros(20, 1))
+
+
+def test_plain_features_ask_for_no_neighbours_that_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are dear, and only a gradient needs them."""
+    monkeypatch.setattr("mist.panel.neighbour_information_change", None)
+    assert load("default").estimate(*pair(60, 2)).mi > 0
+    with pytest.raises(TypeError):
+        load("default").mutual_information(*pair(60, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -36,7 +36,7 @@ def test_every_bin_that_the_law_reaches_is_filled(normal_network: Any) -> None:
     assert counts == [PER_BIN] * 9 and dependent.sum() == 9 * PER_BIN < len(records)
     again = even_records(network, LAW, PER_BIN)
     assert np.array_equal(again.mi, records.mi) and not np.array_equal(even_records(network, LAW, 20, 1).mi, records.mi)
-    first = generate_batch(replace(LAW, datasets_per_batch=(8, 8)), EVALUATION_SEED, 0)
+    first = generate_batch(replace(LAW, datasets_per_batch=(8, 8), groups_per_batch=8), EVALUATION_SEED, 0)
     assert records.mi[:8].tolist() == first.mi.tolist() and records.family[:8].tolist() == list(first.family)
 
 

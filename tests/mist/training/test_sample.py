@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+
 import pytest
 import torch
 
@@ -43,6 +46,29 @@ def test_each_data_set_of_a_shape_has_a_composition_of_its_own() -> None:
     batches = list(batches_of(law, 200))
     together = sum(a == b for batch in batches for a, b in zip(batch.family, batch.family[1:], strict=False))
     assert 0.4 < together / sum(len(batch.family) - 1 for batch in batches) < 0.6
+
+
+def test_every_batch_is_of_one_part_only() -> None:
+    indices = [batch.index for batch in batches_of(META, 200)]
+    assert len(set(indices)) == len(indices) > 20 and {index % 8 for index in indices} == set(range(8))
+
+
+def test_few_data_sets_leave_parts_without_any(tiny_network: MISTNetwork) -> None:
+    alone, shared = (draw_sample(tiny_network, META, 9, num_processes=count) for count in (1, 2))
+    assert int((alone.mi > 0).sum()) >= 1 and torch.equal(shared.mi, alone.mi)
+
+
+def test_processes_need_few_open_files(tiny_network: MISTNetwork) -> None:
+    """Tensors travel as bytes: torch would pass each of them as an open file, once a task."""
+    before = tiny_network.trust.is_shared()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    num_open = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (num_open + 60, hard))
+    try:
+        draw_sample(tiny_network, META, 9, num_processes=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert tiny_network.trust.is_shared() == before
 
 
 def test_no_process_draws_nothing(tiny_network: MISTNetwork) -> None:

@@ -6,20 +6,20 @@ They are drawn in eight parts, so that processes can share them and find the sam
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from data_gen.meta_distribution import MetaDistribution
 from data_gen.stream import Batch
 from mist.evaluation.even import even_batches, reached_bins
 from mist.features import extract_features
-from mist.network import HeadParts, MISTNetwork
+from mist.network import HeadParts, MISTNetwork, NetworkConfig
 
 __all__ = ["CALIBRATION_SEED", "CalibrationSample", "batches_of", "draw_sample", "sample_of"]
 
@@ -91,18 +91,30 @@ def draw_sample(
     per_bin = -(-num_datasets // len(bins))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_processes, _PARTS), spawn, torch.set_num_threads, (1,)) as pool:
-        plain = pickle.dumps(network)  # tensors by themselves would go as open files, of which there are not so many
-        tasks = [pool.submit(_sample_part, plain, meta, seed, bins, per_bin, which) for which in range(_PARTS)]
+        members = {name: value for name, value in network.state_dict().items() if not name.startswith("novelty.")}
+        weights = save(members)  # tensors by themselves would go as open files: there are not so many
+        tasks = [
+            pool.submit(_sample_part, network.config, weights, meta, seed, bins, per_bin, which)
+            for which in range(_PARTS)
+        ]
         found = [task.result() for task in tasks]
     return _joined([part for part in found if part is not None])
 
 
 def _sample_part(
-    network: bytes, meta: MetaDistribution, seed: int, bins: set[tuple[int, int]], per_bin: int, which: int
+    config: NetworkConfig,
+    weights: bytes,
+    meta: MetaDistribution,
+    seed: int,
+    bins: set[tuple[int, int]],
+    per_bin: int,
+    which: int,
 ) -> CalibrationSample | None:
+    network = MISTNetwork(config)
+    network.load_state_dict(load(weights))
     batches = _part(meta, seed, bins, per_bin, which)
     first = next(batches, None)
-    return None if first is None else sample_of(pickle.loads(network), chain([first], batches))
+    return None if first is None else sample_of(network.eval(), chain([first], batches))
 
 
 def _joined(samples: Sequence[CalibrationSample]) -> CalibrationSample:

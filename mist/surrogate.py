@@ -2,7 +2,7 @@
 
 The estimate is a function of ranks, whose gradient is zero. Here ranks are smooth: every column is mapped to its scores
 by a monotone cubic spline fixed at the values given (Fritsch & Carlson 1980), and the rank of a point there is the sum
-over all points of a normal distribution function of their distance, of standard deviation ½n^(-1/3); the scores of
+over all points of a normal distribution function of their distance, of standard deviation 0.4n^(-1/3); the scores of
 these ranks are brought to mean 0 and variance 1. The order of the points, masks, the robust correlation and the
 t-copula's degrees of freedom, who is whose neighbour and the canonical directions are held constant; all else, from
 the covariances to the network, is differentiated: by Cholesky factors and eigenvalues, never by singular vectors. KSG,

@@ -44,20 +44,33 @@ class CalibrationSample:
         return CalibrationSample(parts, self.mi[rows], self.weight[rows], self.counts[:, rows], self.shape[rows])
 
 
+@dataclass(frozen=True)
+class _Part:
+    """An eighth of what is wanted, of every eighth batch of the stream."""
+
+    meta: MetaDistribution
+    seed: int
+    bins: frozenset[tuple[int, int]]
+    per_bin: int
+    which: int
+
+    def batches(self) -> Iterator[Batch]:
+        return even_batches(self.meta, self.per_bin, self.seed, bins=self.bins, part=(self.which, _PARTS))
+
+
+def _parts(meta: MetaDistribution, num_datasets: int, seed: int) -> list[_Part]:
+    """Those of which something is wanted."""
+    bins = frozenset(reached_bins(meta, CALIBRATION_SEED + seed))
+    per_bin = -(-num_datasets // len(bins))
+    counts = [per_bin // _PARTS + (which < per_bin % _PARTS) for which in range(_PARTS)]
+    return [_Part(meta, CALIBRATION_SEED + seed, bins, count, which) for which, count in enumerate(counts) if count]
+
+
 def batches_of(meta: MetaDistribution, num_datasets: int, seed: int = 0) -> Iterator[Batch]:
     """At least so many data sets of MI above 0, as many in each bin of n and dims that a law reaches, with the
     independent ones that come with them; eight of a shape, of a stream of its own."""
-    bins = reached_bins(meta, CALIBRATION_SEED + seed)
-    per_bin = -(-num_datasets // len(bins))
-    for which in range(_PARTS):
-        yield from _part(meta, seed, bins, per_bin, which)
-
-
-def _part(meta: MetaDistribution, seed: int, bins: set[tuple[int, int]], per_bin: int, which: int) -> Iterator[Batch]:
-    """An eighth, of every eighth batch."""
-    count = per_bin // _PARTS + (which < per_bin % _PARTS)
-    if count:
-        yield from even_batches(meta, count, CALIBRATION_SEED + seed, bins=bins, part=(which, _PARTS))
+    for part in _parts(meta, num_datasets, seed):
+        yield from part.batches()
 
 
 def sample_of(network: MISTNetwork, batches: Iterable[Batch]) -> CalibrationSample:
@@ -87,32 +100,21 @@ def draw_sample(
         raise ValueError(f"got num_processes={num_processes}, expected 1 or more")
     if num_processes == 1:
         return sample_of(network, batches_of(meta, num_datasets, seed))
-    bins = reached_bins(meta, CALIBRATION_SEED + seed)
-    per_bin = -(-num_datasets // len(bins))
+    members = {name: value for name, value in network.state_dict().items() if not name.startswith("novelty.")}
+    weights = save(members)  # tensors by themselves would go as open files: there are not so many
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_processes, _PARTS), spawn, torch.set_num_threads, (1,)) as pool:
-        members = {name: value for name, value in network.state_dict().items() if not name.startswith("novelty.")}
-        weights = save(members)  # tensors by themselves would go as open files: there are not so many
-        tasks = [
-            pool.submit(_sample_part, network.config, weights, meta, seed, bins, per_bin, which)
-            for which in range(_PARTS)
-        ]
+        parts = _parts(meta, num_datasets, seed)
+        tasks = [pool.submit(_sample_part, network.config, weights, part) for part in parts]
         found = [task.result() for task in tasks]
     return _joined([part for part in found if part is not None])
 
 
-def _sample_part(
-    config: NetworkConfig,
-    weights: bytes,
-    meta: MetaDistribution,
-    seed: int,
-    bins: set[tuple[int, int]],
-    per_bin: int,
-    which: int,
-) -> CalibrationSample | None:
+def _sample_part(config: NetworkConfig, weights: bytes, part: _Part) -> CalibrationSample | None:
+    """In a process of its own; None where every data set of it was unusable."""
     network = MISTNetwork(config)
     network.load_state_dict(load(weights))
-    batches = _part(meta, seed, bins, per_bin, which)
+    batches = part.batches()
     first = next(batches, None)
     return None if first is None else sample_of(network.eval(), chain([first], batches))
 

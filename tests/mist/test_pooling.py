@@ -13,8 +13,6 @@ pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
 LEVELS = torch.tensor(level_grid(50), dtype=torch.float64)
 Z = torch.special.ndtri(LEVELS)
-
-
 NOTHING = torch.zeros(1, dtype=torch.float64)  # no least width
 
 

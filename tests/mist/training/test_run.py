@@ -200,6 +200,12 @@ def test_a_state_from_before_there_were_members_is_exported(tmp_path: Path, refe
     assert_same_weights(older, reference, tolerance=0)
 
 
+def test_no_process_recalibrates_nothing(tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "checkpoint"
+    assert export([str(reference), str(folder), "--calibrate", "1024", "--processes", "0"]) == 2
+    assert "got num_processes=0, expected 1 or more" in capsys.readouterr().err and not folder.exists()
+
+
 def test_two_processes_equal_one(repository: Path, tmp_path: Path, reference: Path) -> None:
     done = run(repository, tmp_path / "two", *SHORT, "trainer.processes=2")
     assert "2 × cpu" in done.stdout + done.stderr

@@ -102,15 +102,16 @@ def _counts_within(side: Tensor, radius: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(counts)).to(side.device)
 
 
-def _counts_in_balls(tree: Any, radius: np.ndarray) -> np.ndarray:
-    """Points of a tree no further than its radius (N,) from each, itself among them; maximum norms.
+def _counts_in_balls(tree: Any, radius: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+    """Points of a tree no further than its radius (N,) from each, or from those of these numbers, itself among them;
+    maximum norms.
 
     Leaves of 32 count a quarter quicker than those of 16.
     """
-    order = tree.indices
+    order = tree.indices if which is None else which
     counts = np.empty(len(radius), dtype=np.int64)
     counts[order] = tree.query_ball_point(tree.data[order], radius[order], p=np.inf, return_length=True)
-    return counts
+    return counts if which is None else counts[which]
 
 
 def _counts_by_pairs(x: Tensor, y: Tensor, num_neighbours: int) -> tuple[Tensor, Tensor]:
@@ -155,9 +156,13 @@ def _level_counts_by_tree(levels: Levels, values: Tensor, which: Tensor, most: i
         side, own = sides[i][kept], size[i][kept]
         far = 4 * np.abs(side).max() + 1  # further apart than any two points of a level
         joint = np.concatenate([side, far * index[i][kept][:, None]], axis=1)
-        distance = _distances(joint, np.arange(2, most + 2))
-        radius = np.take_along_axis(distance, np.minimum(own - 1, most)[:, None] - 1, axis=1)[:, 0] / _INSIDE
-        near[i, kept] = _counts_in_balls(_tree(joint, leafsize=32), radius) - 1
+        distance, others = _distances(joint, np.arange(2, most + 3)), np.minimum(own - 1, most)
+        row = np.arange(len(own))
+        radius = distance[row, others - 1] / _INSIDE
+        tied = np.flatnonzero(distance[row, others] <= radius)
+        if len(tied):  # else the neighbours looked for are all that lie so near
+            others[tied] = _counts_in_balls(_tree(joint, leafsize=32), radius, tied) - 1
+        near[i, kept] = others
         within[i, kept] = _counts_within(torch.from_numpy(side.T)[None], torch.from_numpy(radius)[None])[0] - 1
     return torch.from_numpy(within).to(values.device), torch.from_numpy(near).to(values.device)
 

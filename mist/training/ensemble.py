@@ -1,6 +1,7 @@
-"""Several checkpoints as one, whose predictions are pooled (`mist.pooling`), and back.
+"""Several checkpoints as one, by their predictions (`mist.pooling`) or by their weights, and back.
 
 python -m mist.training.ensemble join CHECKPOINT CHECKPOINT ... --out FOLDER --calibrate 30000
+python -m mist.training.ensemble average CHECKPOINT CHECKPOINT ... --out FOLDER     # of one lineage
 python -m mist.training.ensemble split CHECKPOINT --out FOLDER      # FOLDER/1, FOLDER/2, ...: to train on, init_from=
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +23,11 @@ from data_gen.meta_distribution import MetaDistribution
 from mist.calibration import LocalCalibration
 from mist.checkpoint import CONFIG_FILE, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.errors import CheckpointError
-from mist.network import MISTNetwork
+from mist.network import MISTNetwork, NetworkConfig
 from mist.training.calibration import check_num_datasets, recalibrate
 from mist.training.sample import draw_sample
 
-__all__ = ["join", "main", "pool_checkpoints", "split"]
+__all__ = ["average", "average_checkpoints", "join", "main", "pool_checkpoints", "split"]
 
 
 def join(networks: Sequence[MISTNetwork]) -> MISTNetwork:
@@ -33,16 +35,37 @@ def join(networks: Sequence[MISTNetwork]) -> MISTNetwork:
 
     Raises ValueError where their sizes or features differ.
     """
-    plain = [replace(network.config, num_members=1) for network in networks]
-    for config in plain[1:]:
-        if config != plain[0]:
-            raise ValueError(f"got networks {plain[0]} and {config}, expected equal sizes and features")
+    plain = _equal([replace(network.config, num_members=1) for network in networks])
     members = [member for network in networks for member in network.members]
     with torch.random.fork_rng(devices=[]):  # construction draws from the global state
-        joined = MISTNetwork(replace(plain[0], num_members=len(members)))
+        joined = MISTNetwork(replace(plain, num_members=len(members)))
     for own, member in zip(joined.members, members, strict=True):
         own.load_state_dict(member.state_dict())
     return joined.eval()
+
+
+def _equal(configs: Sequence[NetworkConfig]) -> NetworkConfig:
+    for config in configs[1:]:
+        if config != configs[0]:
+            raise ValueError(f"got networks {configs[0]} and {config}, expected equal sizes and features")
+    return configs[0]
+
+
+def average(networks: Sequence[MISTNetwork], weights: Sequence[float]) -> MISTNetwork:
+    """One network, not recalibrated, whose weights are the weighted means of those of several.
+
+    Of stages of one training, each of which began with a high learning rate again, this lies nearer to the middle of
+    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that not all have read stay unread.
+    Raises ValueError where sizes, features or numbers of members differ.
+    """
+    config = _equal([network.config for network in networks])
+    share = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    states = [network.state_dict() for network in networks]
+    with torch.random.fork_rng(devices=[]):
+        mean = MISTNetwork(config)
+    values = {name: torch.stack([state[name] for state in states]) for name in mean.state_dict()}
+    mean.load_state_dict({name: torch.tensordot(share, value.double(), 1) for name, value in values.items()})
+    return mean.eval()
 
 
 def split(network: MISTNetwork) -> list[MISTNetwork]:
@@ -69,14 +92,12 @@ def pool_checkpoints(
     """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
     law, and return what came of that.
 
-    Its ranges are those that all know; its hours and data sets the sums of theirs, so that ancestors which they share
-    count twice. Raises ValueError for fewer than two checkpoints, for one of a modality, for too few data sets, where
-    networks differ, and for a folder that holds something else than a checkpoint.
+    Its ranges are those that all know; its hours and data sets the sums of theirs but for those that another one of
+    them began from, so that other ancestors which they share count twice. Raises ValueError for fewer than two
+    checkpoints, for one of a modality, for too few data sets, where networks differ, and for a folder that holds
+    something else than a checkpoint.
     """
-    if len(checkpoints) < 2:
-        raise ValueError(f"got {len(checkpoints)} checkpoint, expected two or more to pool")
-    for checkpoint in checkpoints:
-        _check_general(checkpoint)
+    _check_several(checkpoints, "pool")
     _check_free(folder)
     network = join([checkpoint.network for checkpoint in checkpoints])
     check_num_datasets(num_datasets, network.config.trunk_width)
@@ -85,29 +106,111 @@ def pool_checkpoints(
     found = recalibrate(network, sample, precision_exponent=precision_exponent)
     trust = ", ".join(f"{value:.2f}" for value in network.trust.exp().tolist())
     text = f"{found}; where members are equally sure, they count {trust}"
+    lineage = {
+        **_lineage(checkpoints),
+        "members": [checkpoint.sha256 for checkpoint in checkpoints],
+        "seed": seed,
+        "calibration_datasets": num_datasets,
+    }
+    members = ", ".join(checkpoint.label for checkpoint in checkpoints)
+    history = (
+        f"Recalibrated on {num_datasets:,} fresh dependent data sets, drawn evenly over n and dims, and the "
+        f"independent ones among them, which count half: {text}."
+    )
+    _save(network, checkpoints, folder, lineage, f"The pool of {members}.", history, name, preliminary)
+    return text
+
+
+def average_checkpoints(
+    checkpoints: Sequence[Checkpoint], folder: Path, weights: Sequence[float] | None = None, *, name: str | None = None
+) -> Path:
+    """Write the checkpoint of the mean weights of several that grew from each other, or from one: to train on or to
+    pool, as it is not recalibrated. Hours and ranges are as `pool_checkpoints` has them.
+
+    `weights` are positive, one a checkpoint (None: equal). Raises ValueError for others, for fewer than two
+    checkpoints, for one of a modality, where two share no ancestor or networks differ, and for a folder that holds
+    something else than a checkpoint.
+    """
+    _check_several(checkpoints, "average")
+    _check_free(folder)
+    weights = [1.0] * len(checkpoints) if weights is None else list(weights)
+    if len(weights) != len(checkpoints) or not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(f"got weights {weights} for {len(checkpoints)} checkpoints, expected a positive number each")
+    first, *others = checkpoints
+    for other in others:
+        if not _ancestry(first) & _ancestry(other):
+            raise ValueError(
+                f"got {first.label} and {other.label}, which share no ancestor; expected checkpoints that grew from "
+                "one: weights that were trained apart have no meaning between them (join pools their predictions)"
+            )
+    network = average([checkpoint.network for checkpoint in checkpoints], weights)
+    shares = [weight / sum(weights) for weight in weights]
+    lineage = {
+        **_lineage(checkpoints),
+        "averaged": {checkpoint.sha256: share for checkpoint, share in zip(checkpoints, shares, strict=True)},
+        "seed": first.config["lineage"]["seed"],
+        "calibration_datasets": 0,
+    }
+    parts = ", ".join(f"{each.label} ({share:.3g})" for each, share in zip(checkpoints, shares, strict=True))
+    head = f"The mean of the weights of {parts}."
+    return _save(network, checkpoints, folder, lineage, head, "Not recalibrated: to train on or to pool.", name, True)
+
+
+def _ancestry(checkpoint: Checkpoint) -> set[str]:
+    """Itself and what it grew from."""
+    return {checkpoint.sha256, *checkpoint.config["lineage"]["parents"]}
+
+
+def _lineage(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    """Of all of them together."""
     lineages = [checkpoint.config["lineage"] for checkpoint in checkpoints]
     parents = [
         parent
         for checkpoint, lineage in zip(checkpoints, lineages, strict=True)
         for parent in (*lineage["parents"], checkpoint.sha256)
     ]
-    lineage = {
+    ancestors = {parent for lineage in lineages for parent in lineage["parents"]}
+    last = [each.config["lineage"] for each in checkpoints if each.sha256 not in ancestors]
+    return {
         "parents": list(dict.fromkeys(parents)),
-        "members": [checkpoint.sha256 for checkpoint in checkpoints],
-        "hours": round(sum(lineage["hours"] for lineage in lineages), 3),
-        "num_datasets": sum(lineage["num_datasets"] for lineage in lineages),
-        "seed": seed,
+        "hours": round(sum(lineage["hours"] for lineage in last), 3),
+        "num_datasets": sum(lineage["num_datasets"] for lineage in last),
         "date": date.today().isoformat(),
-        "calibration_datasets": num_datasets,
     }
+
+
+def _save(
+    network: MISTNetwork,
+    checkpoints: Sequence[Checkpoint],
+    folder: Path,
+    lineage: Mapping[str, Any],
+    head: str,
+    history: str,
+    name: str | None,
+    preliminary: bool,
+) -> Path:
+    """What came of several; the first one's law is that of all."""
     extras = [checkpoint.config["extra"] for checkpoint in checkpoints]
-    save_checkpoint(
+    law = checkpoints[0].config["meta_distribution"]
+    parameters = sum(p.numel() for p in network.parameters())
+    card = f"""# {name or folder.name}
+
+{head} {parameters:,} parameters; {lineage["num_datasets"]:,} data sets in {lineage["hours"]:.2f} hours
+of training (all of them, whole lineages). {history}
+
+## The law{" of the recalibration" if lineage["calibration_datasets"] else ""}
+
+```json
+{json.dumps(law, indent=2)}
+```
+"""
+    return save_checkpoint(
         folder,
         network,
         trained_ranges=_common_ranges([checkpoint.config["trained_ranges"] for checkpoint in checkpoints]),
-        meta_distribution=law.to_dict(),
+        meta_distribution=law,
         lineage=lineage,
-        card=_card(name or folder.name, network, checkpoints, lineage, text),
+        card=card,
         extra={
             **extras[0],
             "preliminary": preliminary,
@@ -115,7 +218,13 @@ def pool_checkpoints(
         },
         name=name,
     )
-    return text
+
+
+def _check_several(checkpoints: Sequence[Checkpoint], purpose: str) -> None:
+    if len(checkpoints) < 2:
+        raise ValueError(f"got {len(checkpoints)} checkpoint, expected two or more to {purpose}")
+    for checkpoint in checkpoints:
+        _check_general(checkpoint)
 
 
 def _check_general(checkpoint: Checkpoint) -> None:
@@ -136,29 +245,11 @@ def _common_ranges(ranges: Sequence[Mapping[str, Sequence[float]]]) -> dict[str,
     return {key: [max(other[key][0] for other in ranges), min(other[key][1] for other in ranges)] for key in common}
 
 
-def _card(
-    name: str, network: MISTNetwork, checkpoints: Sequence[Checkpoint], lineage: Mapping[str, Any], calibration: str
-) -> str:
-    members = ", ".join(checkpoint.label for checkpoint in checkpoints)
-    parameters = sum(p.numel() for p in network.parameters())
-    law = json.dumps(checkpoints[0].config["meta_distribution"], indent=2)
-    return f"""# {name}
-
-The pool of {members}. {parameters:,} parameters; {lineage["num_datasets"]:,} data sets in {lineage["hours"]:.2f} hours
-of training (all members, whole lineages). Recalibrated on {lineage["calibration_datasets"]:,} fresh dependent data
-sets, drawn evenly over n and dims, and the independent ones among them, which count half: {calibration}.
-
-## Recalibrated on data of
-
-```json
-{law}
-```
-"""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 on success, 2 for checkpoints that are missing or do not fit together."""
-    parser = argparse.ArgumentParser(prog="python -m mist.training.ensemble", description="Pool checkpoints, or part.")
+    parser = argparse.ArgumentParser(
+        prog="python -m mist.training.ensemble", description="Pool checkpoints, average or part them."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     joining = commands.add_parser("join", help="several checkpoints as one")
     joining.add_argument("checkpoints", nargs="+", help="names or folders; the first one's law is calibrated on")
@@ -168,14 +259,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     joining.add_argument("--name", help="of the checkpoint (default: the folder's)")
     joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5, as in experiment=base")
     joining.add_argument("--processes", type=int, default=1, help="that draw them")
+    averaging = commands.add_parser("average", help="one checkpoint of the mean weights of several of one lineage")
+    averaging.add_argument("checkpoints", nargs="+", help="names or folders")
+    averaging.add_argument("--weights", type=float, nargs="+", help="of each (default: equal)")
+    averaging.add_argument("--name", help="of the checkpoint (default: the folder's)")
     parting = commands.add_parser("split", help="a checkpoint of each member, not recalibrated, to train on")
     parting.add_argument("checkpoint", help="name or folder")
-    for command in (joining, parting):
+    for command in (joining, averaging, parting):
         command.add_argument("--out", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.command == "join":
-            checkpoints = [load_checkpoint(find_checkpoint(name)) for name in arguments.checkpoints]
+        if arguments.command == "split":
+            _write_members(load_checkpoint(find_checkpoint(arguments.checkpoint)), arguments.out)
+            return 0
+        checkpoints = [load_checkpoint(find_checkpoint(name)) for name in arguments.checkpoints]
+        if arguments.command == "average":
+            average_checkpoints(checkpoints, arguments.out, arguments.weights, name=arguments.name)
+        else:
             text = pool_checkpoints(
                 checkpoints,
                 arguments.out,
@@ -187,9 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 num_processes=arguments.processes,
             )
             print(text)
-            print(f"wrote {arguments.out}")
-        else:
-            _write_members(load_checkpoint(find_checkpoint(arguments.checkpoint)), arguments.out)
+        print(f"wrote {arguments.out}")
     except (CheckpointError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -199,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write_members(checkpoint: Checkpoint, folder: Path) -> None:
     _check_general(checkpoint)
     config = checkpoint.config
-    before = {key: value for key, value in config["lineage"].items() if key != "members"}
+    before = {key: value for key, value in config["lineage"].items() if key not in ("members", "averaged")}
     for number, network in enumerate(split(checkpoint.network), start=1):
         _check_free(folder / str(number))
         path = save_checkpoint(

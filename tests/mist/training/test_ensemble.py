@@ -24,7 +24,7 @@ from mist.reduction import Reduction, leading_components
 from mist.training.calibration import _TRUST_PENALTY, recalibrate
 from mist.training.config import OptimizationConfig
 from mist.training.data import item_of
-from mist.training.ensemble import join, main, pool_checkpoints, split
+from mist.training.ensemble import average, average_checkpoints, join, main, pool_checkpoints, split
 from mist.training.module import EstimatorModule
 from mist.training.run import _start_from
 from mist.training.sample import draw_sample
@@ -165,6 +165,69 @@ def test_the_command_writes_a_checkpoint_that_predicts(
         if not torch.equal(value, second.network.state_dict()[name])
     ]
     assert moved == ["members.0.head.remainder.weight", "members.0.head.remainder.bias"]  # the spread, refitted
+
+
+def descendant(folder: Path, parent: Checkpoint, seed: int, arguments: dict[str, Any], hours: float) -> Checkpoint:
+    lineage = {"parents": [*parent.config["lineage"]["parents"], parent.sha256], "hours": hours, "num_datasets": 10}
+    law = {**arguments, "meta_distribution": META.to_dict(), "lineage": {**lineage, "seed": seed}}
+    return load_checkpoint(save_checkpoint(folder / f"of-{seed}", network(seed), **law))
+
+
+def test_an_average_is_of_every_weight() -> None:
+    parts = [join([network(seed), network(seed + 1)]) for seed in (1, 3)]
+    with torch.no_grad():
+        parts[0].trust.copy_(torch.tensor([0.3, -0.3]))
+    mean = average(parts, [1, 3])
+    assert mean.config == parts[0].config
+    states = [part.state_dict() for part in parts]
+    for name, value in mean.state_dict().items():
+        torch.testing.assert_close(value, 0.25 * states[0][name] + 0.75 * states[1][name])
+    again = average([parts[1], parts[1]], [1, 1])
+    assert all(torch.equal(value, states[1][name]) for name, value in again.state_dict().items())
+    with pytest.raises(ValueError, match="expected equal sizes and features"):
+        average([network(1), parts[0]], [1, 1])
+
+
+def test_the_command_averages_a_lineage(
+    tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A parent counts its hours once; brothers each; what shares no ancestor is refused."""
+    first = checkpoint(tmp_path, 1, tiny_arguments)
+    second, third = (descendant(tmp_path, first, seed, tiny_arguments, hours) for seed, hours in ((2, 1.5), (3, 2.0)))
+    out = tmp_path / "mean"
+    command = ["average", *(str(each.path) for each in (first, second, third)), "--weights", "2", "1", "1"]
+    assert main([*command, "--out", str(out), "--name", "mean"]) == 0
+    assert capsys.readouterr().out == f"wrote {out}\n"
+    made = load_checkpoint(out)
+    networks = [each.network for each in (first, second, third)]
+    expected = average(networks, [0.5, 0.25, 0.25]).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in made.network.state_dict().items())
+    lineage = made.config["lineage"]
+    assert lineage["averaged"] == {first.sha256: 0.5, second.sha256: 0.25, third.sha256: 0.25}
+    assert lineage["hours"] == 3.5 and lineage["num_datasets"] == 20
+    assert lineage["parents"] == [first.sha256, second.sha256, third.sha256]
+    assert made.preliminary and made.name == "mean" and made.network.calibration is None
+    assert f"{second.label} (0.25)" in made.card and "Not recalibrated" in made.card
+    pooled = tmp_path / "pool"
+    pool_checkpoints([made, second], pooled, 960)
+    assert load_checkpoint(pooled).config["lineage"]["hours"] == 3.5  # the second is an ancestor of the mean
+
+    stranger = checkpoint(tmp_path, 4, tiny_arguments)
+    refused = [
+        ([first, stranger], [], "share no ancestor; expected checkpoints that grew from one"),
+        ([first], [], "got 1 checkpoint, expected two or more to average"),
+        ([first, second], ["--weights", "1"], r"got weights [1.0] for 2 checkpoints, expected a positive number each"),
+        ([first, second], ["--weights", "1", "0"], "expected a positive number each"),
+        ([first, second], ["--weights", "1", "nan"], "expected a positive number each"),
+    ]
+    for checkpoints, options, message in refused:
+        paths = [str(each.path) for each in checkpoints]
+        assert main(["average", *paths, *options, "--out", str(tmp_path / "none")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    tuned = replace(first, reduction=Reduction(leading_components(np.eye(12), 4)[0], None))
+    with pytest.raises(ValueError, match="reads sides of a modality"):
+        average_checkpoints([tuned, second], tmp_path / "none")
 
 
 def test_a_pool_trains_from_a_pool(tmp_path: Path, tiny_arguments: dict[str, Any]) -> None:

@@ -98,20 +98,21 @@ def _counts_within(side: Tensor, radius: Tensor) -> Tensor:
     if side.shape[1] <= 2 or side.shape[-1] <= _MOST_BITS:
         return count_within(side, radius)
     trees = [_tree(points, leafsize=32) for points in side.mT.cpu().numpy()]
-    counts = [_counts_in_balls(tree, reach) for tree, reach in zip(trees, radius.cpu().numpy(), strict=True)]
+    every = np.ones(side.shape[-1], dtype=bool)
+    counts = [_counts_in_balls(tree, reach, every) for tree, reach in zip(trees, radius.cpu().numpy(), strict=True)]
     return torch.from_numpy(np.stack(counts)).to(side.device)
 
 
-def _counts_in_balls(tree: Any, radius: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
-    """Points of a tree no further than its radius (N,) from each, or from those of these numbers, itself among them;
-    maximum norms.
+def _counts_in_balls(tree: Any, radius: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Points of a tree no further than its radius (N,) from each that is wanted, (N,) bool, itself among them, 0 of the
+    others; maximum norms.
 
     Leaves of 32 count a quarter quicker than those of 16.
     """
-    order = tree.indices if which is None else which
-    counts = np.empty(len(radius), dtype=np.int64)
+    order = tree.indices[wanted[tree.indices]]
+    counts = np.zeros(len(radius), dtype=np.int64)
     counts[order] = tree.query_ball_point(tree.data[order], radius[order], p=np.inf, return_length=True)
-    return counts if which is None else counts[which]
+    return counts
 
 
 def _counts_by_pairs(x: Tensor, y: Tensor, num_neighbours: int) -> tuple[Tensor, Tensor]:
@@ -159,9 +160,9 @@ def _level_counts_by_tree(levels: Levels, values: Tensor, which: Tensor, most: i
         distance, others = _distances(joint, np.arange(2, most + 3)), np.minimum(own - 1, most)
         row = np.arange(len(own))
         radius = distance[row, others - 1] / _INSIDE
-        tied = np.flatnonzero(distance[row, others] <= radius)
-        if len(tied):  # else the neighbours looked for are all that lie so near
-            others[tied] = _counts_in_balls(_tree(joint, leafsize=32), radius, tied) - 1
+        tied = distance[row, others] <= radius
+        if tied.any():  # else the neighbours looked for are all that lie so near
+            others[tied] = _counts_in_balls(_tree(joint, leafsize=32), radius, tied)[tied] - 1
         near[i, kept] = others
         within[i, kept] = _counts_within(torch.from_numpy(side.T)[None], torch.from_numpy(radius)[None])[0] - 1
     return torch.from_numpy(within).to(values.device), torch.from_numpy(near).to(values.device)

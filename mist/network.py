@@ -25,9 +25,10 @@ from mist.pooling import pool_quantiles
 from mist.quantiles import OFFSET, compress, expand, level_grid
 from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
 
-__all__ = ["HeadParts", "MISTNetwork", "Member", "NetworkConfig", "joined_trunks", "pool_parts"]
+__all__ = ["HeadParts", "MISTNetwork", "Member", "NetworkConfig", "QuantileHead", "joined_trunks", "pool_parts"]
 
 _MAX_COMPRESSED = 6.0  # e⁶ ≈ 400 nats, in training
+_UNREAD = -20.0  # logit of a candidate below which it has no weight
 ADDITIVE_SCALE = 0.1  # keeps one optimiser step on the additive term below the precision of large data sets
 
 
@@ -224,6 +225,10 @@ class QuantileHead(nn.Module):
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
             self.remainder.bias[2:] = torch.special.expm1(steps).log().float()  # softplus⁻¹: a normal law to start
+
+    def unread(self) -> Tensor:
+        """Which candidates have no weight, whatever the data: such as came after the weights, (C,) bool."""
+        return self.weights.bias < _UNREAD
 
     def forward(self, hidden: Tensor, additive: Tensor, features: Features) -> HeadParts:
         trunk = self.trunk(hidden)

@@ -8,6 +8,7 @@ python -m mist.training.ensemble split CHECKPOINT --out FOLDER      # FOLDER/1, 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -18,16 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn import functional
 
 from data_gen.meta_distribution import MetaDistribution
 from mist.calibration import LocalCalibration
 from mist.checkpoint import CONFIG_FILE, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.errors import CheckpointError
-from mist.network import MISTNetwork, NetworkConfig
+from mist.network import Member, MISTNetwork, NetworkConfig, QuantileHead
 from mist.training.calibration import check_num_datasets, recalibrate
 from mist.training.sample import draw_sample
 
 __all__ = ["average", "average_checkpoints", "join", "main", "pool_checkpoints", "split"]
+
+_LEAST_LIKENESS = 0.3  # of stages of one training .5 to .98, of runs from scratch .04
 
 
 def join(networks: Sequence[MISTNetwork]) -> MISTNetwork:
@@ -55,17 +60,43 @@ def average(networks: Sequence[MISTNetwork], weights: Sequence[float]) -> MISTNe
     """One network, not recalibrated, whose weights are the weighted means of those of several.
 
     Of stages of one training, each of which began with a high learning rate again, this lies nearer to the middle of
-    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that not all have read stay unread.
-    Raises ValueError where sizes, features or numbers of members differ.
+    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that not all read are not read.
+    Raises ValueError where sizes, features or numbers of members differ, or where weights were trained apart: these
+    have no meaning between them.
     """
     config = _equal([network.config for network in networks])
+    for one, other in itertools.combinations(networks, 2):
+        likeness = min(_likeness(*members) for members in zip(one.members, other.members, strict=True))
+        if likeness < _LEAST_LIKENESS:
+            raise ValueError(
+                f"got weights whose matrices have a cosine of {likeness:.2f}, expected at least {_LEAST_LIKENESS}, as "
+                "where one grew from the other, or both from a third: the mean of weights that were trained apart is "
+                "no network (join pools their predictions)"
+            )
     share = torch.tensor(weights, dtype=torch.float64) / sum(weights)
     states = [network.state_dict() for network in networks]
     with torch.random.fork_rng(devices=[]):
         mean = MISTNetwork(config)
     values = {name: torch.stack([state[name] for state in states]) for name in mean.state_dict()}
     mean.load_state_dict({name: torch.tensordot(share, value.double(), 1) for name, value in values.items()})
+    with torch.no_grad():
+        for members in zip(mean.members, *(network.members for network in networks), strict=True):
+            into, *heads = (_head(member) for member in members)
+            unread = torch.stack([head.unread() for head in heads]).any(0)
+            least = torch.stack([head.weights.bias.detach() for head in heads]).amin(0)
+            into.weights.bias[unread] = least[unread]
     return mean.eval()
+
+
+def _head(member: nn.Module) -> QuantileHead:
+    assert isinstance(member, Member)
+    return member.head
+
+
+def _likeness(one: nn.Module, other: nn.Module) -> float:
+    """Cosine between the matrices of two members."""
+    sides = [torch.cat([p.detach().flatten() for p in member.parameters() if p.ndim > 1]) for member in (one, other)]
+    return float(functional.cosine_similarity(sides[0], sides[1], dim=0))
 
 
 def split(network: MISTNetwork) -> list[MISTNetwork]:
@@ -92,8 +123,8 @@ def pool_checkpoints(
     """Write a checkpoint of several, pooled, recalibrated together on so many dependent data sets of the first one's
     law, and return what came of that.
 
-    Its ranges are those that all know; its hours and data sets the sums of theirs but for those that another one of
-    them began from, so that other ancestors which they share count twice. Raises ValueError for fewer than two
+    Its ranges are those that all know; its hours and data sets the sums of theirs, where one that another grew from
+    counts once, but ancestors that are not among them as often as they have heirs. Raises ValueError for fewer than two
     checkpoints, for one of a modality, for too few data sets, where networks differ, and for a folder that holds
     something else than a checkpoint.
     """
@@ -125,30 +156,26 @@ def average_checkpoints(
     checkpoints: Sequence[Checkpoint], folder: Path, weights: Sequence[float] | None = None, *, name: str | None = None
 ) -> Path:
     """Write the checkpoint of the mean weights of several that grew from each other, or from one: to train on or to
-    pool, as it is not recalibrated. Hours and ranges are as `pool_checkpoints` has them.
+    pool, as it is not recalibrated. Its law is that of the first, hours and ranges are as `pool_checkpoints` has them.
 
-    `weights` are positive, one a checkpoint (None: equal). Raises ValueError for others, for fewer than two
-    checkpoints, for one of a modality, where two share no ancestor or networks differ, and for a folder that holds
+    `weights` are positive, one a checkpoint (None: equal). Raises ValueError for others, for fewer than two different
+    checkpoints, for one of a modality, where weights were trained apart or networks differ, and for a folder that holds
     something else than a checkpoint.
     """
     _check_several(checkpoints, "average")
     _check_free(folder)
     weights = [1.0] * len(checkpoints) if weights is None else list(weights)
-    if len(weights) != len(checkpoints) or not all(0 < weight < math.inf for weight in weights):
+    if len(weights) != len(checkpoints) or not all(weight > 0 for weight in weights) or not math.isfinite(sum(weights)):
         raise ValueError(f"got weights {weights} for {len(checkpoints)} checkpoints, expected a positive number each")
-    first, *others = checkpoints
-    for other in others:
-        if not _ancestry(first) & _ancestry(other):
-            raise ValueError(
-                f"got {first.label} and {other.label}, which share no ancestor; expected checkpoints that grew from "
-                "one: weights that were trained apart have no meaning between them (join pools their predictions)"
-            )
+    if len({checkpoint.sha256 for checkpoint in checkpoints}) < len(checkpoints):
+        labels = ", ".join(checkpoint.label for checkpoint in checkpoints)
+        raise ValueError(f"got {labels}, expected different checkpoints; weights= says what each counts")
     network = average([checkpoint.network for checkpoint in checkpoints], weights)
     shares = [weight / sum(weights) for weight in weights]
     lineage = {
         **_lineage(checkpoints),
         "averaged": {checkpoint.sha256: share for checkpoint, share in zip(checkpoints, shares, strict=True)},
-        "seed": first.config["lineage"]["seed"],
+        "seed": checkpoints[0].config["lineage"]["seed"],
         "calibration_datasets": 0,
     }
     parts = ", ".join(f"{each.label} ({share:.3g})" for each, share in zip(checkpoints, shares, strict=True))
@@ -156,25 +183,21 @@ def average_checkpoints(
     return _save(network, checkpoints, folder, lineage, head, "Not recalibrated: to train on or to pool.", name, True)
 
 
-def _ancestry(checkpoint: Checkpoint) -> set[str]:
-    """Itself and what it grew from."""
-    return {checkpoint.sha256, *checkpoint.config["lineage"]["parents"]}
-
-
 def _lineage(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
-    """Of all of them together."""
-    lineages = [checkpoint.config["lineage"] for checkpoint in checkpoints]
-    parents = [
-        parent
-        for checkpoint, lineage in zip(checkpoints, lineages, strict=True)
-        for parent in (*lineage["parents"], checkpoint.sha256)
-    ]
-    ancestors = {parent for lineage in lineages for parent in lineage["parents"]}
-    last = [each.config["lineage"] for each in checkpoints if each.sha256 not in ancestors]
+    """Of all of them together: what one took beyond those among them that it grew from, summed."""
+    lineages = {checkpoint.sha256: checkpoint.config["lineage"] for checkpoint in checkpoints}
+    hours, num_datasets = 0.0, 0
+    for lineage in lineages.values():
+        known = [lineages[parent] for parent in dict.fromkeys(lineage["parents"]) if parent in lineages]
+        older = {parent for each in known for parent in each["parents"]}
+        last = [each for sha256, each in lineages.items() if each in known and sha256 not in older]
+        hours += max(0.0, lineage["hours"] - sum(each["hours"] for each in last))
+        num_datasets += max(0, lineage["num_datasets"] - sum(each["num_datasets"] for each in last))
+    parents = [parent for sha256, lineage in lineages.items() for parent in (*lineage["parents"], sha256)]
     return {
         "parents": list(dict.fromkeys(parents)),
-        "hours": round(sum(lineage["hours"] for lineage in last), 3),
-        "num_datasets": sum(lineage["num_datasets"] for lineage in last),
+        "hours": round(hours, 3),
+        "num_datasets": num_datasets,
         "date": date.today().isoformat(),
     }
 
@@ -260,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     joining.add_argument("--precision-exponent", type=float, default=0.5, help="of the loss; .5, as in experiment=base")
     joining.add_argument("--processes", type=int, default=1, help="that draw them")
     averaging = commands.add_parser("average", help="one checkpoint of the mean weights of several of one lineage")
-    averaging.add_argument("checkpoints", nargs="+", help="names or folders")
+    averaging.add_argument("checkpoints", nargs="+", help="names or folders; the first one's law is kept")
     averaging.add_argument("--weights", type=float, nargs="+", help="of each (default: equal)")
     averaging.add_argument("--name", help="of the checkpoint (default: the folder's)")
     parting = commands.add_parser("split", help="a checkpoint of each member, not recalibrated, to train on")

@@ -28,7 +28,7 @@ from mist.training.validation import CalibrationFigure
 
 __all__ = ["build_logger", "build_trainer", "train"]
 
-_UNREAD, _NEW_CANDIDATES = -20.0, -1.5  # logits of one that came after the weights, and of all such once they count
+_NEW_CANDIDATES = -1.5  # logit of all together that the weights do not read yet, once they count
 
 
 def build_logger(values: Mapping[str, Any], output_dir: Path) -> Logger | bool:
@@ -108,7 +108,7 @@ def _same_weights(parent: NetworkConfig, child: NetworkConfig) -> bool:
     return dataclasses.replace(parent, features=features) == child
 
 
-def _start_from(network: MISTNetwork, init_from: str) -> None:
+def _start_from(network: MISTNetwork, init_from: str, wake_candidates: bool = True) -> None:
     """Take the weights of a checkpoint, the trust in its members among them, without its calibration, which belongs to
     its law."""
     parent = load_checkpoint(find_checkpoint(init_from)).network
@@ -119,12 +119,13 @@ def _start_from(network: MISTNetwork, init_from: str) -> None:
         )
     parent.novelty = None
     network.load_state_dict(parent.state_dict())
+    if not wake_candidates:
+        return
     with torch.no_grad():  # candidates newer than the weights start where training can find them
         for member in network.members:
             assert isinstance(member, Member)
-            bias = member.head.weights.bias
-            new = bias < _UNREAD
-            bias[new] = _NEW_CANDIDATES - math.log(max(1, int(new.sum())))
+            new = member.head.unread()
+            member.head.weights.bias[new] = _NEW_CANDIDATES - math.log(max(1, int(new.sum())))
 
 
 def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
@@ -153,7 +154,7 @@ def train(config: TrainingConfig, logger: Mapping[str, Any]) -> Path | None:
         module = EstimatorModule(config.model, config.optimization, config.trainer.max_steps)
     module.network.initialise(torch.Generator().manual_seed(config.seed))
     if config.init_from is not None:
-        _start_from(module.network, config.init_from)
+        _start_from(module.network, config.init_from, config.wake_candidates)
     trainer = build_trainer(config, build_logger(logger, output), hardware)
     trainer.fit(module, data, ckpt_path=config.ckpt_path, weights_only=True)
     if not trainer.is_global_zero:

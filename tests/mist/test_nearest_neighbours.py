@@ -128,6 +128,18 @@ class TestRoss:
         kept = levels.size > 1
         assert all(torch.equal(a[kept], b[kept]) for a, b in zip(trees, pairs, strict=True))
 
+    @pytest.mark.parametrize("num_points", [4, 5, 41])
+    @pytest.mark.parametrize("rounded", [False, True])
+    def test_tree_equals_all_pairs_where_levels_are_small(self, num_points: int, rounded: bool) -> None:
+        """Levels of one, two and three points, with more neighbours asked for than there are."""
+        label = (torch.arange(num_points).clamp(max=num_points - 2) // 2).double().expand(3, 1, -1)
+        levels, values = side_levels(double_ranks(label)), normal(3, 2, num_points)
+        assert {2, 3} <= set(levels.size.flatten().tolist()) or num_points < 41
+        values = values.round() if rounded else values
+        trees, pairs = (f(levels, values, EVERY, 3) for f in (_level_counts_by_tree, _level_counts_by_pairs))
+        kept = levels.size > 1
+        assert all(torch.equal(a[kept], b[kept]) for a, b in zip(trees, pairs, strict=True))
+
     def test_two_normal_classes(self) -> None:
         """Two equally likely unit normals 2 apart: the mean of the sample's own log density ratio."""
         label = (torch.arange(2000) % 2).double().expand(8, 1, -1)

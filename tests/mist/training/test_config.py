@@ -121,6 +121,8 @@ def test_init_from_wakes_candidates_that_the_parent_did_not_know(
     bias = network.members[0].head.weights.bias.detach()
     assert float(bias[-3:].logsumexp(0)) == pytest.approx(-1.5, abs=1e-5) and float(bias[-3:].std()) < 1e-6
     assert torch.equal(bias[:-3], parent.members[0].head.weights.bias[:-3])
+    _start_from(network, str(tiny_checkpoint), wake_candidates=False)
+    assert torch.equal(network.members[0].head.weights.bias, parent.members[0].head.weights.bias)
 
 
 def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -167,58 +167,91 @@ def test_the_command_writes_a_checkpoint_that_predicts(
     assert moved == ["members.0.head.remainder.weight", "members.0.head.remainder.bias"]  # the spread, refitted
 
 
-def descendant(folder: Path, parent: Checkpoint, seed: int, arguments: dict[str, Any], hours: float) -> Checkpoint:
-    lineage = {"parents": [*parent.config["lineage"]["parents"], parent.sha256], "hours": hours, "num_datasets": 10}
-    law = {**arguments, "meta_distribution": META.to_dict(), "lineage": {**lineage, "seed": seed}}
-    return load_checkpoint(save_checkpoint(folder / f"of-{seed}", network(seed), **law))
+def trained_on(parent: MISTNetwork, seed: int) -> MISTNetwork:
+    """A tenth of its weights away."""
+    moved = join(split(parent))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in moved.parameters():
+            weights += 0.1 * weights.square().mean().sqrt() * torch.randn(weights.shape, generator=generator)
+    return moved
 
 
 def test_an_average_is_of_every_weight() -> None:
-    parts = [join([network(seed), network(seed + 1)]) for seed in (1, 3)]
+    first = join([network(1), network(2)])
     with torch.no_grad():
-        parts[0].trust.copy_(torch.tensor([0.3, -0.3]))
+        first.trust.copy_(torch.tensor([0.3, -0.3]))
+    parts = [first, trained_on(first, 3)]
     mean = average(parts, [1, 3])
-    assert mean.config == parts[0].config
+    assert mean.config == first.config
     states = [part.state_dict() for part in parts]
     for name, value in mean.state_dict().items():
         torch.testing.assert_close(value, 0.25 * states[0][name] + 0.75 * states[1][name])
-    again = average([parts[1], parts[1]], [1, 1])
-    assert all(torch.equal(value, states[1][name]) for name, value in again.state_dict().items())
+    again = average([first, first], [1, 1])
+    assert all(torch.equal(value, states[0][name]) for name, value in again.state_dict().items())
     with pytest.raises(ValueError, match="expected equal sizes and features"):
-        average([network(1), parts[0]], [1, 1])
+        average([network(1), first], [1, 1])
+
+
+def test_weights_that_were_trained_apart_have_no_average() -> None:
+    first = join([network(1), network(2)])
+    swapped = join([network(2), network(1)])  # the same members in another order
+    for networks in ([first, trained_on(first, 3), swapped], split(first)):
+        with pytest.raises(ValueError, match=r"a cosine of -?0.0.*, expected at least 0.3, as where one grew"):
+            average(networks, [1] * len(networks))
+
+
+def test_an_average_does_not_read_what_one_part_does_not() -> None:
+    parent = network(1)
+    child = trained_on(parent, 2)
+    with torch.no_grad():
+        parent.members[0].head.weights.bias[-3:] = -30.0
+        child.members[0].head.weights.bias[-3:] = -3.5
+    for parts in ([parent, child], [child, parent]):
+        mean = average(parts, [1, 9])
+        assert mean.members[0].head.unread().tolist() == parent.members[0].head.unread().tolist()
+        assert int(mean.members[0].head.unread().sum()) == 3
 
 
 def test_the_command_averages_a_lineage(
     tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A parent counts its hours once; brothers each; what shares no ancestor is refused."""
-    first = checkpoint(tmp_path, 1, tiny_arguments)
-    second, third = (descendant(tmp_path, first, seed, tiny_arguments, hours) for seed, hours in ((2, 1.5), (3, 2.0)))
+    """What a parent took counts once, whatever grew from it."""
+
+    def saved(name: str, made: MISTNetwork, hours: float, *parents: Checkpoint) -> Checkpoint:
+        lineage = {"parents": [each.sha256 for each in parents], "hours": hours, "num_datasets": int(100 * hours)}
+        law = {**tiny_arguments, "meta_distribution": META.to_dict(), "lineage": {**lineage, "seed": 5}}
+        return load_checkpoint(save_checkpoint(tmp_path / name, made, **law))
+
+    first = saved("first", network(1), 10)
+    second = saved("second", trained_on(first.network, 2), 11.5, first)
+    third = saved("third", trained_on(first.network, 3), 12, first)
     out = tmp_path / "mean"
     command = ["average", *(str(each.path) for each in (first, second, third)), "--weights", "2", "1", "1"]
     assert main([*command, "--out", str(out), "--name", "mean"]) == 0
     assert capsys.readouterr().out == f"wrote {out}\n"
     made = load_checkpoint(out)
-    networks = [each.network for each in (first, second, third)]
-    expected = average(networks, [0.5, 0.25, 0.25]).state_dict()
+    expected = average([each.network for each in (first, second, third)], [0.5, 0.25, 0.25]).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in made.network.state_dict().items())
     lineage = made.config["lineage"]
     assert lineage["averaged"] == {first.sha256: 0.5, second.sha256: 0.25, third.sha256: 0.25}
-    assert lineage["hours"] == 3.5 and lineage["num_datasets"] == 20
+    assert lineage["hours"] == 13.5 and lineage["num_datasets"] == 1350 and lineage["seed"] == 5
     assert lineage["parents"] == [first.sha256, second.sha256, third.sha256]
     assert made.preliminary and made.name == "mean" and made.network.calibration is None
     assert f"{second.label} (0.25)" in made.card and "Not recalibrated" in made.card
+    other = saved("other", network(4), 1)
     pooled = tmp_path / "pool"
-    pool_checkpoints([made, second], pooled, 960)
-    assert load_checkpoint(pooled).config["lineage"]["hours"] == 3.5  # the second is an ancestor of the mean
+    pool_checkpoints([second, third, made, other], pooled, 960)
+    assert load_checkpoint(pooled).config["lineage"]["hours"] == 14.5 + 10  # the parent of second and third twice
 
-    stranger = checkpoint(tmp_path, 4, tiny_arguments)
     refused = [
-        ([first, stranger], [], "share no ancestor; expected checkpoints that grew from one"),
+        ([first, other], [], "trained apart"),
         ([first], [], "got 1 checkpoint, expected two or more to average"),
-        ([first, second], ["--weights", "1"], r"got weights [1.0] for 2 checkpoints, expected a positive number each"),
+        ([first, second, first], [], "expected different checkpoints"),
+        ([first, second], ["--weights", "1"], "got weights [1.0] for 2 checkpoints, expected a positive number each"),
         ([first, second], ["--weights", "1", "0"], "expected a positive number each"),
         ([first, second], ["--weights", "1", "nan"], "expected a positive number each"),
+        ([first, second], ["--weights", "1e308", "1e308"], "expected a positive number each"),
     ]
     for checkpoints, options, message in refused:
         paths = [str(each.path) for each in checkpoints]

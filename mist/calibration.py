@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 NUM_QUANTITIES = 4
-DEGREE = 4  # of what is fitted, in log n and the sum of log dims; older checkpoints have 2
+DEGREE = 6  # of what is fitted, in log n and the sum of log dims; older checkpoints have 2 or 4
 _LEAST_DEGREE, _MOST_DEGREE = 2, 8
 _REACH = 0.3  # of a local calibration, in logarithms of n and dims
 _MOST = 1.5  # of the logarithm of a spread and of a shift, in normal scores

@@ -4,7 +4,7 @@ First the spread, one linear read-out of the head's trunk, is refitted by the tr
 it has before it. Where several members are pooled this is done for each, and what they count for is fitted by the loss
 of the pool. Then a map of levels that depends on n, dims and the predicted median (`mist.calibration`) is fitted
 on the same two thirds of the shapes, where independent data sets count half, and made conformal on the dependent ones
-of the last third. It leaves the median where training has it: what would move medians for the better on average over n
+of the last third. It leaves medians where it finds them: what would move medians for the better on average over n
 and dims moves those of kinds that the law rarely has for the worse. All are drawn evenly over bins of n and dims
 (`mist.evaluation.even`): intervals must hold where a law rarely goes, too.
 """
@@ -82,7 +82,7 @@ def recalibrate(
 ) -> Recalibration:
     """Refit the spread's read-out and the trust in members in place, by the loss of training, and set
     `network.calibration` and `.novelty`, on what the network makes of fresh data sets (`mist.training.sample`). The
-    map is quadratic in n and dims for less than 1,500 shapes to fit it on.
+    map moves no median; it is quadratic in n and dims for less than 1,500 shapes to fit it on.
 
     The 90 % interval is conformal for dependent data sets of their law: 0 nats, held by every interval that begins
     there, must not pay for narrower ones elsewhere. ValueError as `check_num_datasets` has it.

@@ -69,7 +69,7 @@ class TrainingConfig:
     export_dir: str | None = None  # default: <output_dir>/checkpoint
     ckpt_path: str | None = None  # resume a run from its training state
     init_from: str | None = None  # start from the weights of an exported checkpoint folder
-    wake_candidates: bool = True  # those that came after these weights count from the start, or never
+    wake_candidates: bool = True  # candidates without weight there are given some; or never get any
     shards: str | None = None  # learn from a meta-dataset on disk, over and over; its law replaces meta_distribution
     preliminary: bool = True
     evaluation_datasets: int = 600

@@ -60,18 +60,19 @@ def average(networks: Sequence[MISTNetwork], weights: Sequence[float]) -> MISTNe
     """One network, not recalibrated, whose weights are the weighted means of those of several.
 
     Of stages of one training, each of which began with a high learning rate again, this lies nearer to the middle of
-    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that not all read are not read.
+    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that have no weight in
+    one of them have none here; they stay inputs.
     Raises ValueError where sizes, features or numbers of members differ, or where weights were trained apart: these
     have no meaning between them.
     """
     config = _equal([network.config for network in networks])
     for one, other in itertools.combinations(networks, 2):
         likeness = min(_likeness(*members) for members in zip(one.members, other.members, strict=True))
-        if likeness < _LEAST_LIKENESS:
+        if not likeness >= _LEAST_LIKENESS:
             raise ValueError(
                 f"got weights whose matrices have a cosine of {likeness:.2f}, expected at least {_LEAST_LIKENESS}, as "
                 "where one grew from the other, or both from a third: the mean of weights that were trained apart is "
-                "no network (join pools their predictions)"
+                "no network (join pools their predictions); members of pools must come in the same order"
             )
     share = torch.tensor(weights, dtype=torch.float64) / sum(weights)
     states = [network.state_dict() for network in networks]
@@ -124,7 +125,8 @@ def pool_checkpoints(
     law, and return what came of that.
 
     Its ranges are those that all know; its hours and data sets the sums of theirs, where one that another grew from
-    counts once, but ancestors that are not among them as often as they have heirs. Raises ValueError for fewer than two
+    counts once, but ancestors that are not among them as often as they have heirs (less where one grew from several of
+    these heirs). Raises ValueError for fewer than two
     checkpoints, for one of a modality, for too few data sets, where networks differ, and for a folder that holds
     something else than a checkpoint.
     """
@@ -188,9 +190,9 @@ def _lineage(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     lineages = {checkpoint.sha256: checkpoint.config["lineage"] for checkpoint in checkpoints}
     hours, num_datasets = 0.0, 0
     for lineage in lineages.values():
-        known = [lineages[parent] for parent in dict.fromkeys(lineage["parents"]) if parent in lineages]
-        older = {parent for each in known for parent in each["parents"]}
-        last = [each for sha256, each in lineages.items() if each in known and sha256 not in older]
+        known = {sha256: lineages[sha256] for sha256 in lineage["parents"] if sha256 in lineages}
+        older = {parent for each in known.values() for parent in each["parents"]}
+        last = [each for sha256, each in known.items() if sha256 not in older]
         hours += max(0.0, lineage["hours"] - sum(each["hours"] for each in last))
         num_datasets += max(0, lineage["num_datasets"] - sum(each["num_datasets"] for each in last))
     parents = [parent for sha256, lineage in lineages.items() for parent in (*lineage["parents"], sha256)]

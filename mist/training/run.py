@@ -110,7 +110,7 @@ def _same_weights(parent: NetworkConfig, child: NetworkConfig) -> bool:
 
 def _start_from(network: MISTNetwork, init_from: str, wake_candidates: bool = True) -> None:
     """Take the weights of a checkpoint, the trust in its members among them, without its calibration, which belongs to
-    its law."""
+    its law. Candidates without weight are given some where `wake_candidates`."""
     parent = load_checkpoint(find_checkpoint(init_from)).network
     if not _same_weights(parent.config, network.config):
         raise ValueError(

@@ -69,12 +69,12 @@ def test_a_shift_and_two_spreads_by_hand() -> None:
 
 def test_a_fourth_power_of_n_and_older_maps_without_it() -> None:
     """The number of terms tells the degree: 15 are quadratic. The last of 24 is the fourth power of log n, on ±1."""
-    assert (num_terms(2), num_terms(), PLAIN.degree) == (15, 24, 4)
+    assert (num_terms(2), num_terms(4), num_terms(), PLAIN.degree) == (15, 24, 37, 6)
     m, n, d, e = 0.5, -0.2, 0.3, 0.7  # median, log n, sum and difference of the logarithms of the dims, on ±1
     terms = [1, m, n, d, e, m * m, m * n, m * d, m * e, n * n, n * d, n * e, d * d, d * e, e * e]
     terms += [d**3, n * d**2, n**2 * d, n**3, d**4, n * d**3, n**2 * d**2, n**3 * d, n**4]
     ends = torch.tensor([[-1.0] * 4, [1.0] * 4], dtype=torch.float64)
-    made = context_terms(torch.tensor([[m, n, d, e]], dtype=torch.float64), ends)
+    made = context_terms(torch.tensor([[m, n, d, e]], dtype=torch.float64), ends, 4)
     torch.testing.assert_close(made, torch.tensor([terms], dtype=torch.float64))
     values, rows = predictions(6), torch.randn(3, 15, generator=torch.Generator().manual_seed(1)).tolist()
     old = Calibration(*(tuple(row) for row in rows), RANGES, PLAIN.warp)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def test_a_fourth_power_of_n_and_older_maps_without_it() -> None:
     torch.testing.assert_close(
         old.apply(values, LEVELS, 77, 2, 3), padded.apply(values, LEVELS, 77, 2, 3), rtol=0, atol=1e-12
     )
-    fourth = dataclasses.replace(PLAIN, shift=(*((0.0,) * 23), 0.3))
+    fourth = Calibration((*((0.0,) * 23), 0.3), (0.0,) * 24, (0.0,) * 24, RANGES, PLAIN.warp)
     for n in (10, 77, 10_000):
         place = 2 * math.log(n / 10) / math.log(1000) - 1
         wanted = (Z + 0.3 * place**4).clamp(Z[0], Z[-1]).expand(6, -1)
@@ -157,7 +157,7 @@ def test_through_json_and_back() -> None:
     [
         (
             {"shift": (0.0,)},
-            "got 1, 24, 24 numbers in shift, log_spread_low and log_spread_high, expected as many in each",
+            "got 1, 37, 37 numbers in shift, log_spread_low and log_spread_high, expected as many in each",
         ),
         (
             dict.fromkeys(("shift", "log_spread_low", "log_spread_high"), (0.0,) * 16),

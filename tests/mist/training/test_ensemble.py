@@ -243,6 +243,12 @@ def test_the_command_averages_a_lineage(
     pooled = tmp_path / "pool"
     pool_checkpoints([second, third, made, other], pooled, 960)
     assert load_checkpoint(pooled).config["lineage"]["hours"] == 14.5 + 10  # the parent of second and third twice
+    assert main(["split", str(pooled), "--out", str(tmp_path / "members")]) == 0
+    capsys.readouterr()
+    one, two = (load_checkpoint(tmp_path / "members" / str(which)) for which in (1, 2))  # of equal lineages
+    further = saved("further", trained_on(one.network, 5), 26.5, one)
+    pool_checkpoints([one, two, further], pooled, 960)
+    assert load_checkpoint(pooled).config["lineage"]["hours"] == 2 * 24.5 + 2
 
     refused = [
         ([first, other], [], "trained apart"),

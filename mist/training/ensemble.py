@@ -60,10 +60,9 @@ def average(networks: Sequence[MISTNetwork], weights: Sequence[float]) -> MISTNe
     """One network, not recalibrated, whose weights are the weighted means of those of several.
 
     Of stages of one training, each of which began with a high learning rate again, this lies nearer to the middle of
-    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that have no weight in
-    one of them have none here; they stay inputs.
-    Raises ValueError where sizes, features or numbers of members differ, or where weights were trained apart: these
-    have no meaning between them.
+    the valley than any (Izmailov et al. 2018; Wortsman et al. 2022). Candidates that have no weight in one of them have
+    none here; they stay inputs. Raises ValueError where sizes, features or numbers of members differ, or where weights
+    were trained apart: these have no meaning between them.
     """
     config = _equal([network.config for network in networks])
     for one, other in itertools.combinations(networks, 2):
@@ -126,9 +125,8 @@ def pool_checkpoints(
 
     Its ranges are those that all know; its hours and data sets the sums of theirs, where one that another grew from
     counts once, but ancestors that are not among them as often as they have heirs (less where one grew from several of
-    these heirs). Raises ValueError for fewer than two
-    checkpoints, for one of a modality, for too few data sets, where networks differ, and for a folder that holds
-    something else than a checkpoint.
+    these heirs). Raises ValueError for fewer than two checkpoints, for one of a modality, for too few data sets, where
+    networks differ, and for a folder that holds something else than a checkpoint.
     """
     _check_several(checkpoints, "pool")
     _check_free(folder)

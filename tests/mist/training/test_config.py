@@ -125,6 +125,29 @@ def test_init_from_wakes_candidates_that_the_parent_did_not_know(
     assert torch.equal(network.members[0].head.weights.bias, parent.members[0].head.weights.bias)
 
 
+@pytest.mark.parametrize("wake", [True, False])
+def test_a_run_hands_on_whether_candidates_wake(
+    wake: bool, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(network: MISTNetwork, init_from: str, wake_candidates: bool = True) -> None:
+        raise ValueError(f"begun from {init_from}, wake_candidates={wake_candidates}")
+
+    monkeypatch.setattr("mist.training.run._start_from", start)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    config = TrainingConfig(
+        init_from=str(tiny_checkpoint),
+        wake_candidates=wake,
+        output_dir=str(tmp_path),
+        trainer=TrainerConfig(max_steps=1, processes=1),
+    )
+    try:
+        with pytest.raises(ValueError, match=f"begun from .*, wake_candidates={wake}"):
+            train(config, {"kind": "none"})
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_init_from_another_architecture(tiny_checkpoint: Path, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     config = TrainingConfig(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mist.discrete import tied_share
 from mist.panel import CANDIDATES, DF_GRID, Panel, base_panel
-from mist.relations import covariances, hermite, kendall_correlation, relation_features
+from mist.relations import covariances, hermite, kendall_change, kendall_correlation, relation_features
 from mist.scores import canonical_order, double_ranks, gaussian_scores
 
 __all__ = [
@@ -160,9 +160,11 @@ def features_of_ranks(
 def features_of_scores(ranks: Tensor, scores: Tensor, fixed: Tensor, dim_x: int, config: FeatureConfig) -> Features:
     """Features as differentiable functions of scores, (B, D, N) float64, that stand for those of the ranks.
 
-    The order of points, masks, the robust correlation and all from it, neighbours, levels and the canonical directions
-    are constants: those of the ranks and of the scores `fixed`.
+    The order of points, masks, who is whose neighbour, levels and the canonical directions are constants: those of the
+    ranks and of the scores `fixed`, another tensor. What counts, Kendall's correlation and KSG, changes from there on
+    as smooth counts do.
     """
+    assert scores is not fixed
     with torch.autocast(device_type=ranks.device.type, enabled=False):
         return _extract(ranks, scores, fixed, dim_x, config, None, None)
 
@@ -184,7 +186,10 @@ def _extract(
     correlation = moments.c11
     held = moments if fixed is scores else covariances(*hermite(fixed))  # what the constants come from
     scores32 = polynomials[:, : 2 * dim].float()
-    kendall = kendall_correlation(fixed, canonical_order(ranks), config.num_shifts)
+    order = canonical_order(ranks)
+    kendall = kendall_correlation(fixed, order, config.num_shifts)
+    if fixed is not scores:
+        kendall = kendall + kendall_change(fixed, scores, order, config.num_shifts)
     binary = ranks.amax(-1) - ranks.amin(-1) == num_points  # two levels: their τ-b is their correlation
     both_binary = binary.unsqueeze(-1) & binary.unsqueeze(-2)
     kendall = torch.where(both_binary, torch.sin(0.5 * math.pi * held.c11.float()), kendall)
@@ -206,7 +211,7 @@ def _extract(
         expanded,
         dim_x,
         tied=tied if config.ties else None,
-        fixed=(fixed, held.c11),
+        fixed=None if fixed is scores else (fixed, held.c11),
     )
     xx, yy, xy = _sides(correlation, dim_x)
     x, y = scores32[:, :dim_x], scores32[:, dim_x:dim]

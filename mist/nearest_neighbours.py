@@ -11,13 +11,15 @@ from torch import Tensor
 from mist.box_counts import count_within
 from mist.discrete import Levels
 
-__all__ = ["ksg_mutual_information", "neighbour_information_change", "ross_mutual_information"]
+__all__ = ["ksg_change", "ksg_mutual_information", "ross_mutual_information"]
 
 _CHUNK = 1 << 24  # distances held at once on an accelerator
 _MOST_PAIRED = 20_000  # points past which an accelerator, too, leaves it to the tree
 _MOST_BITS = 300_000  # points past which a tree counts in boxes of three coordinates as fast as bits do
-_MANY = range(5, 41, 5)  # neighbours whose distances move with the points; the nearest alone make a rough gradient
-_NO_DISTANCE = 1e-6
+_MOVING = 10, 20  # neighbours whose radii a gradient is taken at: of fewer it is rough
+_BLUR = 0.2  # of a radius: how smoothly points enter it
+_FAR = 3.0  # radii: further away than that, no small move brings a point within one
+_ALWAYS = 0.1  # counts besides: where all neighbours leave, the logarithm stays finite
 _INSIDE = 1 - 1e-9  # ranks make exactly equal distances; a count inside a radius must not hang on their rounding
 
 
@@ -34,39 +36,49 @@ def ksg_mutual_information(x: Tensor, y: Tensor, num_neighbours: int = 3) -> Ten
     return torch.special.digamma(num_points).sum() - digamma.mean(-1)
 
 
-def neighbour_information_change(start: Tensor, end: Tensor, dim_x: int) -> Tensor:
-    """What a move of scores changes in MI by nearest-neighbour entropies of X, of Y and of both (Kozachenko & Leonenko
-    1987) while everybody keeps the neighbours of before, nats; (B, D, N), (B, D, N) -> (B,).
+def ksg_change(start: Tensor, end: Tensor, dim_x: int) -> Tensor:
+    """What a move of scores changes in the KSG estimate, smoothly, nats; (B, D, N), (B, D, N) -> (B,).
 
-    Differentiable in `end`, unlike KSG, whose counts do not move. Every column is taken to keep its law, as scores do:
-    a side of one has no entropy to lose. Euclidean norms, the mean over the 5th, 10th, ..., 40th neighbour, where there
-    are so many, else the last; one at no distance, before or after, counts as if it had kept its own.
+    Differentiable in `end`, unlike KSG, whose counts do not move. Every point keeps its radius, the distance of its
+    10th neighbour at the start, and another time of its 20th, of which the mean is taken; what moves is how many points
+    lie within it, of X, of Y and of both, where each counts for the product over coordinates of σ((1 - |d|/radius) /
+    0.2), d their distance. Such as lie further than three radii at the start are left out. Every column is taken to
+    keep its law, as scores do: a side of one has as many as before. Points with a radius of 0, as ties make, change
+    nothing.
     """
-    change = torch.zeros(len(start), dtype=end.dtype, device=end.device)
-    for columns, sign in ((slice(None, dim_x), 1), (slice(dim_x, None), 1), (slice(None), -1)):
-        if start[:, columns].shape[1] == 1:
-            continue
-        points = start[:, columns]
-        index = _neighbours(points)
-        before, after = (_squared_distances(side[:, columns], index) for side in (start, end))
-        apart = torch.minimum(before, after) > _NO_DISTANCE**2
-        ratio = torch.where(apart, after, 1.0).log() - torch.where(apart, before, 1.0).log()
-        change = change + sign * 0.5 * points.shape[1] * ratio.mean((-2, -1))
-    return change
+    return torch.stack([_ksg_change(*sides, dim_x) for sides in zip(start, end, strict=True)])
 
 
-def _neighbours(points: Tensor) -> Tensor:
-    """Numbers of the chosen neighbours of each point, (B, D, N) -> (B, N, K); Euclidean norms."""
-    most = points.shape[-1] - 1
-    which = [k + 1 for k in _MANY if k <= most] or [most + 1]
-    found = [_tree(each).query(each, k=which)[1] for each in points.detach().mT.cpu().numpy()]
-    return torch.from_numpy(np.stack(found)).to(points.device)
+def _ksg_change(start: Tensor, end: Tensor, dim_x: int) -> Tensor:
+    """Of one data set, (D, N), (D, N) -> ()."""
+    dim, num_points = start.shape
+    nearest = np.unique(np.minimum(_MOVING, num_points - 1) + 1)
+    radii = _distances(start.detach().T.cpu().numpy(), nearest).T
+    change = end.new_zeros(num_points)
+    for columns, sign in ((slice(None), 1), (slice(None, dim_x), -1), (slice(dim_x, None), -1)):
+        if dim > 1 and len(start[columns]) > 1:
+            for radius in radii:
+                pairs = _near(start[columns], radius)
+                before, after = (_smooth_counts(points[columns], pairs, radius) for points in (start, end))
+                change = change + sign * (after.log() - before.log())
+    return change.mean() / len(radii)
 
 
-def _squared_distances(points: Tensor, index: Tensor) -> Tensor:
-    """(B, D, N) to those of numbers (B, N, K) -> (B, N, K)."""
-    others = points.gather(-1, index.flatten(1).unsqueeze(1).expand(-1, points.shape[1], -1))
-    return (points.unsqueeze(-1) - others.unflatten(-1, index.shape[1:])).square().sum(1)
+def _near(points: Tensor, radius: np.ndarray) -> Tensor:
+    """Numbers of points and of each other point no further from it than twice its radius, (D, N), (N,) -> (2, P)."""
+    array = points.detach().T.cpu().numpy()
+    found = _tree(array).query_ball_point(array, np.where(radius > 0, _FAR * radius, -1.0), p=np.inf)
+    counts = [len(others) for others in found]
+    pairs = np.stack([np.repeat(np.arange(len(array)), counts), np.concatenate(found).astype(np.int64)])
+    return torch.from_numpy(pairs[:, pairs[0] != pairs[1]]).to(points.device)
+
+
+def _smooth_counts(points: Tensor, pairs: Tensor, radius: np.ndarray) -> Tensor:
+    """(D, N), (2, P), (N,) -> (N,)."""
+    one, other = pairs
+    reach = torch.from_numpy(radius).to(points)[one]
+    inside = torch.sigmoid((1 - (points[:, one] - points[:, other]).abs() / reach) / _BLUR).prod(0)  # (P,)
+    return torch.full_like(points[0], _ALWAYS).index_add(0, one, inside)
 
 
 def _tree(points: np.ndarray, leafsize: int = 16) -> Any:

@@ -14,8 +14,8 @@ from torch import Tensor
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
 from mist.expansions import EXPANSION_CANDIDATES, expansion_candidates
 from mist.gaussian import factor_information, gaussian_bias, gaussian_information
-from mist.nearest_neighbours import ksg_mutual_information, neighbour_information_change, ross_mutual_information
-from mist.scores import any_row, rows_where, student_table, take
+from mist.nearest_neighbours import ksg_change, ksg_mutual_information, ross_mutual_information
+from mist.scores import any_row, interpolate_table, rows_where, score_table, student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "student_t_excess"]
 
@@ -80,10 +80,21 @@ def _lower_inverse(factor: Tensor) -> Tensor:
 def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The robust correlation moved towards the ridged score correlation by the least of a few steps that makes it
     positive definite; returns the matrix, its Cholesky factor and the inverse of that, (B, D, D) each."""
-    eye = torch.eye(robust.shape[-1], dtype=robust.dtype, device=robust.device)
-    anchor = 0.95 * correlation + 0.05 * eye
+    anchor = 0.95 * correlation + 0.05 * torch.eye(robust.shape[-1], dtype=robust.dtype, device=robust.device)
+    if not robust.requires_grad:
+        matrix, factor, inverse, _ = _least_shrunk(robust, anchor)
+        return matrix, factor, inverse
+    with torch.no_grad():  # factors of what is not positive definite have no gradient
+        step = _least_shrunk(robust, anchor)[3].view(-1, 1, 1)
+    matrix = (1 - step) * robust + step * anchor
+    factor = torch.linalg.cholesky(matrix)
+    return matrix, factor, _lower_inverse(factor)
+
+
+def _least_shrunk(robust: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The matrix, its factor, the inverse of that, (B, D, D) each, and the step taken, (B,)."""
     factor, inverse, defined = _well_conditioned(robust)
-    found, missing = [robust, factor, inverse], ~defined
+    found, missing, taken_step = [robust, factor, inverse], ~defined, torch.zeros_like(robust[:, 0, 0])
     for step in _SHRINKAGES:
         rows = rows_where(missing)
         if len(rows) == 0:
@@ -94,8 +105,9 @@ def _shrink_to_positive(robust: Tensor, correlation: Tensor) -> tuple[Tensor, Te
         for i, values in enumerate((mixed, factor, inverse)):
             values = torch.where(taken.view(-1, 1, 1), values, found[i][rows])
             found[i] = found[i].index_copy(0, rows, values)
+        taken_step = taken_step.index_copy(0, rows, torch.where(taken, step, taken_step[rows]))
         missing = missing.index_copy(0, rows, missing[rows] & ~taken)
-    return found[0], found[1], found[2]
+    return found[0], found[1], found[2], taken_step
 
 
 def _well_conditioned(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,15 +118,19 @@ def _well_conditioned(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return factor, inverse, (info == 0) & (precision < 0.03**-2)
 
 
-def _df_posterior(ranks: Tensor, inverse: Tensor) -> Tensor:
+def _df_posterior(ranks: Tensor, inverse: Tensor, scores: Tensor | None = None) -> Tensor:
     """Weights of the t-copula's df on the grid by likelihood, flat prior, given the inverse Cholesky factor of its
-    correlation; (B, D, N), (B, D, D) -> (B, len(DF_GRID))."""
+    correlation; (B, D, N), (B, D, D) -> (B, len(DF_GRID)). Of `scores` in place of the ranks, (B, D, N) float64, they
+    are differentiable."""
     dim, num_points = ranks.shape[-2:]
-    inverse = inverse.float()
+    inverse = inverse.float() if scores is None else inverse
+    normal = score_table(num_points, ranks.device)
+    normal = normal / normal[::2].square().mean().sqrt()  # as scores are
     log_likelihoods = []
     for df in DF_GRID:
         table = student_table(num_points, df if math.isfinite(df) else 1e9, ranks.device)
-        radius = (inverse @ take(table.float(), ranks)).square().sum(-2).double()  # (B, N)
+        values = take(table.float(), ranks) if scores is None else interpolate_table(normal, table, scores)
+        radius = (inverse @ values).square().sum(-2).double()  # (B, N)
         marginal = table[::2]
         if math.isinf(df):
             joint = -0.5 * radius.sum(-1) + 0.5 * dim * marginal.square().sum()
@@ -208,9 +224,9 @@ def base_panel(
 
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
     robust correlation, expanded (B, 2D, 2D) the covariances of scores and squares, X's first; tied (B, D) marks columns
-    by their ties, without it the candidates for discrete and mixed pairs are masked. What is no function of scores that
-    can be differentiated comes from `fixed`, scores and their correlation (None: those given); KSG moves from these to
-    other scores as nearest-neighbour entropies do.
+    by their ties, without it the candidates for discrete and mixed pairs are masked. Where candidates are to be
+    differentiated, what is no such function of scores comes from `fixed`, scores and their correlation: KSG moves from
+    these as smooth counts do.
     """
     fixed_scores, fixed_correlation = fixed or (scores, correlation)
     batch, dim, num_points = scores.shape
@@ -228,7 +244,7 @@ def base_panel(
     other, info = torch.linalg.cholesky_ex(robust[:, dim_x:, dim_x:])
     robust_information, robust_defined = factor_information(factor, other, dim_x)
     robust_defined = robust_defined & (info == 0)
-    df_weights = _df_posterior(ranks, inverse)
+    df_weights = _df_posterior(ranks, inverse, None if fixed is None else scores)
     grid = torch.tensor(DF_GRID, dtype=torch.float64, device=scores.device)
     excess = df_weights @ student_t_excess(grid, dim_x, dim_y)
 
@@ -238,8 +254,8 @@ def base_panel(
 
     if dim <= KSG_MAX_DIM:
         ksg = ksg_mutual_information(fixed_scores[:, :dim_x], fixed_scores[:, dim_x:])
-        if fixed_scores is not scores:
-            ksg = ksg + neighbour_information_change(fixed_scores, scores, dim_x)
+        if fixed is not None:
+            ksg = ksg + ksg_change(fixed_scores, scores, dim_x)
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)

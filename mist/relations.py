@@ -18,12 +18,14 @@ __all__ = [
     "Covariances",
     "covariances",
     "hermite",
+    "kendall_change",
     "kendall_correlation",
     "relation_features",
 ]
 
 NUM_RELATIONS = 22
 INFORMATION = 14  # the relation 2 · ½ log 1/(1 - r²), nats
+_BLUR = 0.2  # of a score: differences smaller than this count for less
 STRENGTH = 0  # the relation that says how strong a pair is: |r|
 
 
@@ -103,6 +105,24 @@ def kendall_correlation(scores: Tensor, order: Tensor, num_shifts: int) -> Tenso
     for shift in range(1, num_shifts + 1):
         signs = (arranged[..., shift : shift + num_points] - arranged[..., :num_points]).sign_()
         counts.baddbmm_(signs, signs.mT)
+    scale = counts.diagonal(dim1=-2, dim2=-1).clamp(min=1).rsqrt()
+    tau = (counts * scale.unsqueeze(-1) * scale.unsqueeze(-2)).clamp(-1, 1)
+    return torch.sin(0.5 * math.pi * tau)
+
+
+def kendall_change(start: Tensor, end: Tensor, order: Tensor, num_shifts: int) -> Tensor:
+    """What a move of scores changes in `kendall_correlation`, smoothly, (B, D, N), (B, D, N) -> (B, D, D) float64: as
+    signs count tanh(d / 0.2), d the differences of scores. Differentiable in `end`."""
+    before, after = (_smooth_kendall(scores, order, num_shifts) for scores in (start, end))
+    return after - before
+
+
+def _smooth_kendall(scores: Tensor, order: Tensor, num_shifts: int) -> Tensor:
+    arranged = scores.double().gather(-1, order.unsqueeze(-2).expand_as(scores))
+    counts = scores.new_zeros(*scores.shape[:-1], scores.shape[-2], dtype=torch.float64)
+    for shift in range(1, min(num_shifts, scores.shape[-1] - 1) + 1):
+        signs = torch.tanh((arranged.roll(-shift, -1) - arranged) / _BLUR)
+        counts = counts + signs @ signs.mT
     scale = counts.diagonal(dim1=-2, dim2=-1).clamp(min=1).rsqrt()
     tau = (counts * scale.unsqueeze(-1) * scale.unsqueeze(-2)).clamp(-1, 1)
     return torch.sin(0.5 * math.pi * tau)

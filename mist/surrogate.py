@@ -3,12 +3,13 @@
 The estimate is a function of ranks, whose gradient is zero. Here ranks are smooth: every column is mapped to its scores
 by a monotone cubic spline fixed at the values given (Fritsch & Carlson 1980), and the rank of a point there is the sum
 over all points of a normal distribution function of their distance, of standard deviation 0.4n^(-1/3); the scores of
-these ranks are brought to mean 0 and variance 1. The order of the points, masks, the robust correlation and the
-t-copula's degrees of freedom, who is whose neighbour and the canonical directions are held constant; all else, from
-the covariances to the network, is differentiated: by Cholesky factors and eigenvalues, never by singular vectors. KSG,
-which counts, moves as entropies by the distances of 5 to 40 neighbours do (`mist.nearest_neighbours`). By how much the
-features of smooth ranks are off at the points given is a constant, too, that is taken away: there the value is the
-estimate's. (Taken from the scores instead, it would let marginals move, to which the network is no guide.)
+these ranks are brought to mean 0 and variance 1. The order of the points, masks, who is whose neighbour and the
+canonical directions are held constant; all else, from the covariances to the network, is differentiated: by Cholesky
+factors and eigenvalues, never by singular vectors. What counts moves as smooth counts do: Kendall's correlation, and
+with it the t-copula's degrees of freedom (`mist.relations.kendall_change`), and KSG
+(`mist.nearest_neighbours.ksg_change`). By how much the features of smooth ranks are off at the points given is a
+constant, too, that is taken away: there the value is the estimate's. (Taken from the scores instead, it would let
+marginals move, to which the network is no guide.) `python -m mist.evaluation.gradients` says where its gradient points.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Surrogate:
             self.ranks = ranks.unsqueeze(0)
             self.splines = [_Spline(column, score) for column, score in zip(points, scores)]
             self.fixed = self._smooth_scores(points).unsqueeze(0)
-            self.start = self._features(self.fixed)
+            self.start = self._features(self.fixed.clone())  # as moved by nothing
             self.at_ranks = features_of_ranks(self.ranks, self.dim_x, estimator.network.config.features)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:

@@ -55,17 +55,25 @@ class EstimatorModule(LightningModule):
         return loss
 
     def loss(self, batch: dict[str, Any], features: Features) -> Tensor:
-        """The quantile loss of one batch, as its data sets and its precision count."""
-        compressed, weight = self._predict(self.network, batch, features)
-        root_weight = self.optimization.root_weight
-        return quantile_loss(compressed, batch["mi"].float(), self.network.levels, weight, root_weight)
+        """The quantile loss of one batch, as its data sets and its precision count, the mean over members: each learns
+        by itself from what is drawn, and whose features are computed, once for all."""
+        network, losses = self.network, []
+        for part in network.head_parts(features):
+            weight = self._weight(batch, part.relative)
+            compressed, root_weight = part.quantiles().float(), self.optimization.root_weight
+            losses.append(quantile_loss(compressed, batch["mi"].float(), network.levels, weight, root_weight))
+        return torch.stack(losses).mean()
 
     def _predict(self, network: MISTNetwork, batch: dict[str, Any], features: Features) -> tuple[Tensor, Tensor]:
         """A network's quantiles on the compressed scale, float32, and what each data set counts for; (B, Q), (B,)."""
         parts = network.head_parts(features)
-        relative = torch.cat([part.relative.detach().float() for part in parts], dim=-1).mean(-1)
-        precision = precision_weight(relative, self.optimization.precision_exponent)
-        return network.pool(parts).float(), batch["weight"] * precision
+        relative = torch.cat([part.relative for part in parts], dim=-1)
+        return network.pool(parts).float(), self._weight(batch, relative)
+
+    def _weight(self, batch: dict[str, Any], relative: Tensor) -> Tensor:
+        """What each data set counts for, by floors of its error (B, M); (B,)."""
+        precision = precision_weight(relative.detach().float().mean(-1), self.optimization.precision_exponent)
+        return batch["weight"] * precision
 
     def _features(self, batch: dict[str, Any]) -> Features:
         return extract_features(

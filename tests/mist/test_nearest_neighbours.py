@@ -19,8 +19,8 @@ from mist.nearest_neighbours import (
     _counts_by_tree,
     _level_counts_by_pairs,
     _level_counts_by_tree,
+    ksg_change,
     ksg_mutual_information,
-    neighbour_information_change,
     ross_mutual_information,
 )
 from mist.scores import double_ranks, gaussian_scores
@@ -199,9 +199,9 @@ def test_the_change_by_a_larger_correlation_is_that_of_gaussian_information(dim_
         points[:, moving] = r * scores[:, still] + math.sqrt(1 - r * r) * scores[:, moving]
         return points
 
-    found = neighbour_information_change(joint(0.6), joint(0.65), dim_x)
+    found = ksg_change(joint(0.6), joint(0.65), dim_x)
     assert float(found) == pytest.approx(0.5 * math.log((1 - 0.6**2) / (1 - 0.65**2)), rel=0.15)
-    assert float(neighbour_information_change(joint(0.6), joint(0.6), dim_x)) == 0
+    assert float(ksg_change(joint(0.6), joint(0.6), dim_x)) == 0
 
 
 def test_the_change_is_0_where_a_side_is_scaled() -> None:
@@ -209,8 +209,8 @@ def test_the_change_is_0_where_a_side_is_scaled() -> None:
     start[:, 2] += start[:, 0]
     end = start.clone()
     end[:, :2] *= 1.2
-    assert float(neighbour_information_change(start, end, 2)) == pytest.approx(0, abs=0.03)
-    assert float(neighbour_information_change(start, end, 1)) < -0.1  # of columns that are not to change
+    assert float(ksg_change(start, end, 2)) == pytest.approx(0, abs=0.03)
+    assert float(ksg_change(start, end, 1)) < -0.1  # of columns that are not to change
 
 
 @pytest.mark.parametrize("num_points", [4, 60])
@@ -218,6 +218,6 @@ def test_the_change_by_points_at_one_place_is_finite(num_points: int) -> None:
     start = normal(1, 2, num_points).double()
     start[..., : num_points // 2] = start[..., num_points // 2 : 2 * (num_points // 2)]
     end = start.clone().requires_grad_()
-    change = neighbour_information_change(start, end, 1)
+    change = ksg_change(start, end, 1)
     change.sum().backward()
     assert end.grad is not None and torch.isfinite(end.grad).all() and torch.isfinite(change).all()

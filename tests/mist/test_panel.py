@@ -10,7 +10,17 @@ from torch import Tensor
 
 from mist.expansions import EXPANSION_CANDIDATES
 from mist.gaussian import gaussian_bias
-from mist.panel import CANDIDATES, DF_GRID, KSG_MAX_DIM, RIDGES, Panel, base_panel, student_t_excess
+from mist.panel import (
+    CANDIDATES,
+    DF_GRID,
+    KSG_MAX_DIM,
+    RIDGES,
+    Panel,
+    _df_posterior,
+    _shrink_to_positive,
+    base_panel,
+    student_t_excess,
+)
 from mist.relations import kendall_correlation
 from mist.scores import double_ranks, gaussian_scores
 
@@ -170,6 +180,22 @@ class TestMask:
         assert panel.mask[:, CANDIDATES.index("gaussian_ridge_0.02")].all()
 
 
+def test_shrinkage_that_is_differentiated_is_the_one_that_is_not() -> None:
+    """Copied columns, whose robust correlation has no factor: gradients are finite."""
+    correlation = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    robust = correlation.clone()
+    robust[1, 0, 1] = robust[1, 1, 0] = 1.0
+    robust[2] = 0.9 - 1.8 * torch.eye(4).flip(0) + 1.0 * torch.eye(4)
+    robust[2] = (robust[2] + robust[2].mT) / 2
+    moving = robust.clone().requires_grad_()
+    plain, found = _shrink_to_positive(robust, correlation), _shrink_to_positive(moving, correlation)
+    assert not torch.equal(plain[0][1], robust[1]) and torch.equal(plain[0][0], robust[0])
+    for one, other in zip(plain, found, strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-12, rtol=1e-12)
+    sum(part.sum() for part in found).backward()
+    assert moving.grad is not None and torch.isfinite(moving.grad).all()
+
+
 class TestDegreesOfFreedom:
     @pytest.mark.parametrize("df", DF_GRID)
     def test_posterior_finds_those_of_a_t_copula(self, df: float) -> None:
@@ -181,6 +207,20 @@ class TestDegreesOfFreedom:
     def test_marginals_do_not_matter(self) -> None:
         sample = paired(4, 500, 2, 0.5, 4.0)
         assert torch.equal(panel_of(sample.sinh(), 2).df_weights, panel_of(sample, 2).df_weights)
+
+    def test_of_scores_that_move_it_is_that_of_their_ranks(self) -> None:
+        """One candidate of a copula for another: scores are moved to those of a heavier tail."""
+        samples = [paired(4, 400, 2, 0.5, df, seed=3) for df in (16.0, 3.0)]
+        ranks = [double_ranks(sample) for sample in samples]
+        scores = [gaussian_scores(rank) for rank in ranks]
+        correlation = scores[0] @ scores[0].mT / 400
+        inverse = torch.linalg.inv(torch.linalg.cholesky(correlation))
+        for rank, score in zip(ranks, scores, strict=True):
+            moving = score.clone().requires_grad_()
+            found = _df_posterior(ranks[0], inverse, moving)  # the first one's ranks are not read
+            torch.testing.assert_close(found.detach(), _df_posterior(rank, inverse), atol=1e-4, rtol=0)
+            found[:, 1].log().sum().backward()
+            assert moving.grad is not None and torch.isfinite(moving.grad).all() and moving.grad.any()
 
     def test_few_points_leave_it_open(self) -> None:
         assert panel_of(paired(8, 6, 1, 0.5), 1).df_weights.max() < 0.9

@@ -11,7 +11,14 @@ from scipy import stats
 from torch import Tensor
 
 from mist.features import FeatureConfig, extract_features
-from mist.relations import NUM_RELATIONS, Covariances, hermite, kendall_correlation, relation_features
+from mist.relations import (
+    NUM_RELATIONS,
+    Covariances,
+    hermite,
+    kendall_change,
+    kendall_correlation,
+    relation_features,
+)
 from mist.scores import canonical_order, double_ranks, gaussian_scores
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
@@ -58,6 +65,20 @@ def test_a_few_shifts_under_ties() -> None:
     sample = (pairs(1, 20_000, 0.7) > torch.tensor([0.0, 0.4]).unsqueeze(-1)).double()
     tau = stats.kendalltau(*sample[0].numpy()).statistic
     assert 2 / math.pi * math.asin(float(kendall(sample, 8)[0, 0, 1])) == pytest.approx(tau, abs=0.015)
+
+
+@pytest.mark.parametrize("rho", [-0.5, 0.0, 0.8])
+def test_the_change_by_a_larger_correlation_is_that_of_kendalls(rho: float) -> None:
+    """sin(πτ/2) is the correlation in the limit, and what is smooth moves nearly as much."""
+    independent = normal(1, 2, 20_000)
+    start, end = independent.clone(), independent.clone()
+    for points, r in ((start, rho), (end, rho + 0.1)):
+        points[:, 1] = r * independent[:, 0] + math.sqrt(1 - r * r) * independent[:, 1]
+    order = torch.arange(20_000).unsqueeze(0)
+    change = kendall_change(start, end, order, 8)
+    assert float(change[0, 0, 1]) == pytest.approx(0.1, abs=0.02)
+    assert change[0].diagonal().abs().max() < 1e-6
+    assert not kendall_change(start, start, order, 8).any()
 
 
 def test_balanced_binary_columns_have_their_exact_tau() -> None:

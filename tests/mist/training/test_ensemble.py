@@ -289,6 +289,30 @@ def test_a_pool_trains_from_a_pool(tmp_path: Path, tiny_arguments: dict[str, Any
         _start_from(alone.network, str(folder))
 
 
+def test_members_learn_each_by_itself() -> None:
+    """The gradients are those that each would have alone, shared out: no member counts on another's."""
+    parent = join([network(1), network(2)])
+    parent.trust.copy_(torch.tensor([2.0, -2.0]))  # of no account in training
+    options = OptimizationConfig(precision_exponent=0.5)
+    with torch.random.fork_rng(devices=[]):
+        together = EstimatorModule(parent.config, options, 1)
+        alone = [EstimatorModule(SMALL, options, 1) for _ in range(2)]
+    together.network.load_state_dict(parent.state_dict())
+    batch = item_of(generate_batch(META, 3, 0))
+    loss = together.loss(batch, together._features(batch))
+    loss.backward()
+    losses = []
+    for module, part, member in zip(alone, split(parent), together.network.members, strict=True):
+        module.network.load_state_dict(part.state_dict())
+        losses.append(module.loss(batch, module._features(batch)))
+        losses[-1].backward()
+        for weights, shared in zip(module.network.members[0].parameters(), member.parameters(), strict=True):
+            assert weights.grad is not None and shared.grad is not None
+            torch.testing.assert_close(shared.grad, weights.grad / 2)
+    torch.testing.assert_close(loss, torch.stack(losses).mean())
+    assert losses[0] != losses[1]
+
+
 def test_what_cannot_be_pooled(
     tmp_path: Path, tiny_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

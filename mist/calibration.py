@@ -35,6 +35,9 @@ DEGREE = 6  # of what is fitted, in log n and the sum of log dims; older checkpo
 _LEAST_DEGREE, _MOST_DEGREE = 2, 8
 _REACH = 0.3  # of a local calibration, in logarithms of n and dims
 _MOST = 1.5  # of the logarithm of a spread and of a shift, in normal scores
+_MOST_TAIL = 0.7  # of the logarithm of a tail
+_TAILS = "log_tail_low", "log_tail_high"
+_COEFFICIENTS = "shift", "log_spread_low", "log_spread_high", *_TAILS
 
 
 def context(median: Tensor, num_points: Tensor | int, dim_x: Tensor | int, dim_y: Tensor | int) -> Tensor:
@@ -85,17 +88,29 @@ def invert(grid: Tensor, values: Tensor, target: Tensor) -> Tensor:
     return (start + weight * (stop - start)).squeeze(-1).clamp(-8, 8)
 
 
+def _bend(values: Tensor, tail: Tensor) -> Tensor:
+    """sinh(δ·asinh w) / sinh(δ·asinh 1)."""
+    return (tail * values.asinh()).sinh() / (tail * math.asinh(1)).sinh()
+
+
+def _unbend(values: Tensor, tail: Tensor) -> Tensor:
+    """What `_bend` makes into these."""
+    return ((values * (tail * math.asinh(1)).sinh()).asinh() / tail).sinh()
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The map; plain numbers, so that a checkpoint can carry it.
 
     With normal scores z = Φ⁻¹(level), the quantile at z is read from the network's own distribution at
-    shift + spread · warp(stretch · z), the spread one below the median and another above it: continuous and increasing
-    in z whatever the numbers, so that quantiles never cross. Shift and the logarithms of the spreads are polynomials in
-    the context: quadratic but for log n and the sum of the logarithms of the dims, whose degree the number of terms
-    tells. The warp is one for all, and the stretch is conformal: over data sets exchangeable with those it was set on,
-    the 90 % interval covers at least 90 % (Vovk et al. 2005; Romano et al. 2019), but where an end would lie past the
-    network's grid: dependent ones of the law, on average over its bins of n and dims alike, not for each kind of data.
+    shift + spread · h(warp(stretch · z)), the spread one below the median and another above it, and so the tail δ of
+    h(w) = sinh(δ·asinh w) / sinh(δ·asinh 1) (after Jones & Pewsey 2009), which leaves 0 and ±1 where they are:
+    continuous and increasing in z whatever the numbers, so that quantiles never cross. Shift and the logarithms of
+    spreads and tails are polynomials in the context: quadratic but for log n and the sum of the logarithms of the dims,
+    whose degree the number of terms tells. Older maps have no tails, δ = 1. The warp is one for all, and the stretch is
+    conformal: over data sets exchangeable with those it was set on, the 90 % interval covers at least 90 % (Vovk et al.
+    2005; Romano et al. 2019), but where an end would lie past the network's grid: dependent ones of the law, on average
+    over its bins of n and dims alike, not for each kind of data.
     """
 
     shift: tuple[float, ...]  # (F,)
@@ -104,13 +119,16 @@ class Calibration:
     ranges: tuple[tuple[float, ...], tuple[float, ...]]  # least and largest of each quantity of the context
     warp: tuple[float, ...]  # (Q,) normal scores, increasing
     stretch: float = 1.0
+    log_tail_low: tuple[float, ...] = ()  # (F,), or none
+    log_tail_high: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = [len(getattr(self, name)) for name in ("shift", "log_spread_low", "log_spread_high")]
-        if len(set(lengths)) > 1 or lengths[0] not in _DEGREES:
+        lengths = [len(getattr(self, name)) for name in _COEFFICIENTS]
+        no_tails = lengths[3:] == [0, 0]
+        if len(set(lengths[:3] if no_tails else lengths)) > 1 or lengths[0] not in _DEGREES:
             raise ValueError(
-                f"got {', '.join(map(str, lengths))} numbers in shift, log_spread_low and log_spread_high, expected as "
-                f"many in each: {', '.join(map(str, _DEGREES))}"
+                f"got {', '.join(map(str, lengths))} numbers in {', '.join(_COEFFICIENTS)}, expected as many in each, "
+                f"or none in the last two: {', '.join(map(str, _DEGREES))}"
             )
         if [len(side) for side in self.ranges] != [NUM_QUANTITIES] * 2:
             raise ValueError(f"got ranges={self.ranges}, expected two lists of {NUM_QUANTITIES} numbers")
@@ -118,16 +136,17 @@ class Calibration:
             raise ValueError(f"got ranges={self.ranges}, expected finite numbers, the second no smaller than the first")
         if any(after <= before for before, after in zip(self.warp[:-1], self.warp[1:], strict=True)):
             raise ValueError("got a warp that does not increase, expected increasing normal scores")
-        numbers = (*self.shift, *self.log_spread_low, *self.log_spread_high, *self.warp, self.stretch)
+        numbers = (*(number for name in _COEFFICIENTS for number in getattr(self, name)), *self.warp, self.stretch)
         if not all(math.isfinite(number) for number in numbers) or self.stretch <= 0:
             raise ValueError("got a calibration that is not finite, or a stretch of 0 or less; expected finite numbers")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """From plain lists; ValueError for other keys or lengths."""
+        """From plain lists, of older formats without tails; ValueError for other keys or lengths."""
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
+        if set(values) not in (known, known - set(_TAILS)):
             raise ValueError(f"got calibration keys {sorted(values)}, expected {sorted(known)}")
+        values = {**dict.fromkeys(_TAILS, ()), **values}
         low, high = values["ranges"]
         lists = {name: tuple(float(v) for v in values[name]) for name in known - {"ranges", "stretch"}}
         return cls(**lists, ranges=(tuple(low), tuple(high)), stretch=float(values["stretch"]))
@@ -147,24 +166,34 @@ class Calibration:
         return _DEGREES[len(self.shift)]
 
     def coefficients(self) -> Tensor:
-        """Of the shift and of the logarithms of both spreads, (3, F) float64."""
-        return torch.tensor([self.shift, self.log_spread_low, self.log_spread_high], dtype=torch.float64)
+        """Of the shift and of the logarithms of spreads and tails, (5, F) float64; 0 for tails that there are none."""
+        rows = [getattr(self, name) or (0.0,) * len(self.shift) for name in _COEFFICIENTS]
+        return torch.tensor(rows, dtype=torch.float64)
 
     def position(self, z: Tensor, quantities: Tensor, coefficients: Tensor | None = None) -> Tensor:
         """Where in the network's own distribution to read the quantiles at normal scores (Q,): context
         (B, NUM_QUANTITIES) -> (B, Q). Other `coefficients` than its own are for fitting them."""
-        shift, low, high = self._context(quantities, coefficients)
+        shift, *logarithms = self._context(quantities, coefficients)
         warp = torch.tensor(self.warp, dtype=torch.float64).to(quantities).unsqueeze(0)
         warped = interpolate(z, warp, self.stretch * z.unsqueeze(0))  # (1, Q)
-        return shift + torch.where(warped < 0, low.exp(), high.exp()) * warped
+        spread, tail = self._of_side(warped < 0, *logarithms)
+        return shift + spread * _bend(warped, tail)
 
     def unspread(self, z: Tensor, quantities: Tensor) -> Tensor:
-        """Undo shift and spread of a normal score of each data set, (B,), (B, NUM_QUANTITIES) -> (B,)."""
-        shift, low, high = (part.squeeze(-1) for part in self._context(quantities))
-        return (z - shift) / torch.where(z < shift, low.exp(), high.exp())
+        """Undo shift, spread and tail of a normal score of each data set, (B,), (B, NUM_QUANTITIES) -> (B,)."""
+        shift, *logarithms = (part.squeeze(-1) for part in self._context(quantities))
+        spread, tail = self._of_side(z < shift, *logarithms)
+        return _unbend((z - shift) / spread, tail)
+
+    def _of_side(
+        self, below: Tensor, spread_low: Tensor, spread_high: Tensor, tail_low: Tensor, tail_high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Spread and tail, from the logarithms of those below the median and above it."""
+        tail = torch.where(below, tail_low, tail_high).clamp(-_MOST_TAIL, _MOST_TAIL)
+        return torch.where(below, spread_low, spread_high).exp(), tail.exp()
 
     def _context(self, quantities: Tensor, coefficients: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Shift and logarithms of both spreads, (B, 1) each."""
+        """Shift and logarithms of both spreads and both tails, (B, 1) each."""
         table = self.coefficients() if coefficients is None else coefficients
         ranges = torch.tensor(self.ranges, dtype=torch.float64).to(quantities)
         terms = context_terms(quantities, ranges, self.degree)

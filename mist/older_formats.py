@@ -12,8 +12,9 @@ from mist.panel import CANDIDATES
 __all__ = ["FORMAT_VERSION", "migrate_config", "widen"]
 
 # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: candidates of expansions, and how far each
-# is from the elliptical one; 5: fine-tuned ones; 6: candidates of longer expansions, several members
-FORMAT_VERSION = 6
+# is from the elliptical one; 5: fine-tuned ones; 6: candidates of longer expansions, several members;
+# 7: tails in the calibration
+FORMAT_VERSION = 7
 _UNKNOWN = -30.0  # logit of a candidate that came after the weights: e⁻³⁰ of it vanishes in float32
 
 _PARTS = ("points.", "embed_summary.", "coordinates.", "head.")  # of the one network before there were members
@@ -25,7 +26,7 @@ _FIRST = 6  # columns of the summary, shape and floor, before those of the candi
 
 def migrate_config(config: Any) -> Any:
     """config.json of an earlier format with the keys of today, as far as it is one: format 2 is format 3 without a
-    calibration; the later ones have its keys. Early ones of format 5 may name `dequantise`, which is no feature any
+    calibration; the later ones have its keys, but for tails of the calibration (`mist.calibration`). Early ones of format 5 may name `dequantise`, which is no feature any
     more where it is off."""
     if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
         config = {**config, "format_version": 3, "calibration": {}}

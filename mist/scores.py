@@ -115,8 +115,10 @@ def take(table: Tensor, index: Tensor) -> Tensor:
 
 
 def interpolate_table(grid: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
-    """Piecewise linear values (T,) over an increasing grid (T,), straight on past the ends, at any shape; differentiable
-    in what is wanted."""
+    """Piecewise linear values (T,) over an increasing grid (T,), straight on past the ends, for any shape.
+
+    Differentiable in what is wanted.
+    """
     right = torch.searchsorted(grid, wanted.detach().contiguous()).clamp(1, len(grid) - 1)
     weight = (wanted - take(grid, right - 1)) / take(grid.diff(), right - 1)
     return take(values, right - 1) + weight * take(values.diff(), right - 1)

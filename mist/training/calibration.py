@@ -214,7 +214,7 @@ def fit_calibration(
     """The map for predictions (R, Q) on the compressed scale whose truth (R,) is known; counts (3, R) n, dim_x, dim_y;
     its degree is that of its polynomials in n and dims.
 
-    Shift and spreads minimise the pinball loss of all levels on the scale of normal scores; the warp then is the
+    Shift, spreads and tails minimise the pinball loss of all levels on the scale of normal scores; the warp then is the
     quantiles of what remains. Where data do not tell 0 nats from little, intervals that are even over both hold too
     many of the dependent data sets, and such as are fitted on these alone too few of the others: `independent` is what
     one of 0 nats counts, of a data set. Without `moves_median` there is no shift and the warp keeps 0.
@@ -225,8 +225,8 @@ def fit_calibration(
     weight = torch.where(mi > 0, 1.0, independent).double()
     weight = weight / weight.sum()
     low, high = (quantities.quantile(q, dim=0) for q in (0.01, 0.99))
-    parameters = torch.zeros(3, num_terms(degree), dtype=torch.float64, requires_grad=True)
-    used = torch.tensor([float(moves_median), 1, 1], dtype=torch.float64).unsqueeze(-1)
+    parameters = torch.zeros(5, num_terms(degree), dtype=torch.float64, requires_grad=True)
+    used = torch.tensor([float(moves_median), 1, 1, 1, 1], dtype=torch.float64).unsqueeze(-1)
     nothing = (0.0,) * num_terms(degree)
     plain = Calibration(nothing, nothing, nothing, _ranges(low, high), tuple(z.tolist()))
     optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
@@ -241,13 +241,9 @@ def fit_calibration(
         return value
 
     optimizer.step(loss)
-    shift, log_low, log_high = (parameters * used).detach()
-    fitted = replace(
-        plain,
-        shift=tuple(shift.tolist()),
-        log_spread_low=tuple(log_low.tolist()),
-        log_spread_high=tuple(log_high.tolist()),
-    )
+    shift, *logarithms = (tuple(row.tolist()) for row in (parameters * used).detach())
+    names = "log_spread_low", "log_spread_high", "log_tail_low", "log_tail_high"
+    fitted = replace(plain, shift=shift, **dict(zip(names, logarithms, strict=True)))
     left, order = fitted.unspread(truth, quantities).sort()
     share = weight[order].cumsum(0)  # the last is 1
     warp = interpolate(share - weight[order] / 2, left.unsqueeze(0), levels.double().unsqueeze(0)).squeeze(0)

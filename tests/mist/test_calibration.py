@@ -41,9 +41,11 @@ def predictions(num_datasets: int, seed: int = 0) -> Tensor:
 
 def random_map(seed: int) -> Calibration:
     random = torch.Generator().manual_seed(seed)
-    tables = (0.7 * torch.randn(3, num_terms(), generator=random, dtype=torch.float64)).tolist()
+    shift, low, high = (0.7 * torch.randn(3, num_terms(), generator=random, dtype=torch.float64)).tolist()
     warp = Z + 0.3 * torch.rand(len(Z), generator=random, dtype=torch.float64).cumsum(0)
-    return Calibration(*(tuple(table) for table in tables), RANGES, tuple(warp.tolist()), stretch=1.2)  # type: ignore[arg-type]
+    tails = (0.3 * torch.randn(2, num_terms(), generator=random, dtype=torch.float64)).tolist()
+    tables = (tuple(table) for table in (shift, low, high))
+    return Calibration(*tables, RANGES, tuple(warp.tolist()), 1.2, *(tuple(tail) for tail in tails))  # type: ignore[arg-type]
 
 
 def test_numbers_of_0_are_the_identity() -> None:
@@ -65,6 +67,23 @@ def test_a_shift_and_two_spreads_by_hand() -> None:
     mapped = calibration.apply((1 + 3 * Z).unsqueeze(0), LEVELS, 50, 1, 1)
     expected = 1 + 3 * (0.5 + torch.where(Z < 0, 2.0, 0.5) * Z).clamp(Z[0], Z[-1])
     torch.testing.assert_close(mapped, expected.unsqueeze(0))
+
+
+def test_tails_by_hand() -> None:
+    """sinh(2·asinh w) = 2w·√(1 + w²), which at 1 is 2√2: heavier below, as it is above."""
+    tail = (math.log(2), *([0.0] * (num_terms() - 1)))
+    calibration = dataclasses.replace(PLAIN, log_tail_low=tail, log_tail_high=(0.0,) * num_terms())
+    mapped = calibration.apply((0.1 * Z - 1).unsqueeze(0), LEVELS, 50, 1, 1)
+    bent = torch.where(Z < 0, Z * (1 + Z * Z).sqrt() / math.sqrt(2), Z)
+    torch.testing.assert_close(mapped, (0.1 * bent.clamp(Z[0], Z[-1]) - 1).unsqueeze(0))
+
+
+def test_maps_of_before_there_were_tails() -> None:
+    values, tails = random_map(8).to_dict(), ("log_tail_low", "log_tail_high")
+    old = Calibration.from_dict({key: value for key, value in values.items() if key not in tails})
+    zeros = dataclasses.replace(random_map(8), **dict.fromkeys(tails, (0.0,) * num_terms()))
+    made = [calibration.apply(predictions(6), LEVELS, 77, 2, 3) for calibration in (old, zeros)]
+    torch.testing.assert_close(*made, rtol=0, atol=1e-9)
 
 
 def test_a_fourth_power_of_n_and_older_maps_without_it() -> None:
@@ -123,6 +142,7 @@ def test_interpolate_and_invert_undo_each_other() -> None:
 
 def test_unspread_undoes_position() -> None:
     calibration = dataclasses.replace(random_map(6), warp=PLAIN.warp, stretch=1.0)
+    assert calibration.log_tail_low and calibration.log_tail_high
     quantities = context(torch.zeros(1, dtype=torch.float64), 100, 2, 3)
     assert quantities.shape == (1, NUM_QUANTITIES)
     position = calibration.position(Z, quantities).squeeze(0)
@@ -157,12 +177,14 @@ def test_through_json_and_back() -> None:
     [
         (
             {"shift": (0.0,)},
-            "got 1, 37, 37 numbers in shift, log_spread_low and log_spread_high, expected as many in each",
+            "got 1, 37, 37, 0, 0 numbers in shift, .* expected as many in each, or none in the last two",
         ),
         (
             dict.fromkeys(("shift", "log_spread_low", "log_spread_high"), (0.0,) * 16),
-            "got 16, 16, 16 .* 15, 19, 24, 30",
+            "got 16, 16, 16, 0, 0 .* 15, 19, 24, 30",
         ),
+        ({"log_tail_low": (0.0,) * num_terms()}, "got 37, 37, 37, 37, 0 numbers"),
+        ({"log_tail_low": (0.0,) * 24, "log_tail_high": (0.0,) * 24}, "got 37, 37, 37, 24, 24 numbers"),
         ({"ranges": ((0.0,), (1.0,))}, f"expected two lists of {NUM_QUANTITIES} numbers"),
         ({"ranges": ((0.0,) * 4, (1.0, 1.0, 1.0, -1.0))}, "the second no smaller than the first"),
         ({"ranges": ((math.nan,) * 4, (1.0,) * 4)}, "expected finite numbers"),

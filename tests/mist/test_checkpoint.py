@@ -118,10 +118,10 @@ def test_what_cannot_be_read_back_is_not_written(
 
 def test_format_2_is_read_as_it_was(tiny_checkpoint: Path) -> None:
     config = json.loads((tiny_checkpoint / "config.json").read_text())
-    assert config.pop("calibration") == {} and config["format_version"] == 6
+    assert config.pop("calibration") == {} and config["format_version"] == 7
     (tiny_checkpoint / "config.json").write_text(json.dumps({**config, "format_version": 2}))
     checkpoint = load_checkpoint(tiny_checkpoint)
-    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 6
+    assert checkpoint.network.calibration is None and checkpoint.config["format_version"] == 7
 
 
 def test_a_feature_that_went_away_is_left_out_where_it_was_off(tiny_checkpoint: Path) -> None:
@@ -253,8 +253,8 @@ def _one_tensor_more(folder: Path) -> None:
             CheckpointFormatError,
             r"holds a list: expected a JSON object",
         ),
-        (_edit(lambda c: c.update(format_version=1)), CheckpointFormatError, r"format_version 1, expected 6:.*install"),
-        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 6"),
+        (_edit(lambda c: c.update(format_version=1)), CheckpointFormatError, r"format_version 1, expected 7:.*install"),
+        (_edit(lambda c: c.pop("format_version")), CheckpointFormatError, r"format_version None, expected 7"),
         (_edit(lambda c: c.update(_target_="os.system")), CheckpointFormatError, r"unknown keys \['_target_'\]"),
         (_edit(lambda c: c.pop("lineage")), CheckpointFormatError, r"misses \['lineage'\]"),
         (_edit(lambda c: c.update(name=3)), CheckpointFormatError, r"has name of type int: expected str"),

@@ -19,7 +19,14 @@ pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
 
 @pytest.mark.parametrize(
-    ("version", "known", "distances"), [(3, 24, 0), (4, 26, 26), (5, 26, 26), (6, len(CANDIDATES), len(CANDIDATES))]
+    ("version", "known", "distances"),
+    [
+        (3, 24, 0),
+        (4, 26, 26),
+        (5, 26, 26),
+        (6, len(CANDIDATES), len(CANDIDATES)),
+        (7, len(CANDIDATES), len(CANDIDATES)),
+    ],
 )
 def test_weights_predict_what_they_did(
     version: int, known: int, distances: int, tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]

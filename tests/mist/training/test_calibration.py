@@ -16,7 +16,7 @@ from torch import Tensor
 import mist
 from data_gen import MetaDistribution
 from data_gen.stream import generate_batch
-from mist.calibration import Calibration, num_terms
+from mist.calibration import Calibration, context, context_terms, num_terms
 from mist.network import MISTNetwork, NetworkConfig
 from mist.quantiles import OFFSET, level_grid
 from mist.training.calibration import (
@@ -147,6 +147,31 @@ class TestMap:
         calibration = fit_calibration(compressed[keep], truth[keep], LEVELS, counts[:, keep])
         after = ranks(calibration, compressed[keep], truth[keep], counts[:, keep])
         assert stats.kstest(after, "uniform").statistic < 0.025  # the grid alone makes .01
+
+    def test_tails_that_hang_on_n_are_found(self) -> None:
+        """Truths are spread as Student's t with 2.5 degrees of freedom where n is large, of the claimed middle half."""
+        compressed, mi, counts = claims(40_000, 8)
+        random, many = np.random.default_rng(1), (counts[0] > 300).numpy()
+        width = (compressed[:, 34] - compressed[:, 15]).numpy() / float(Z[34] - Z[15])
+        noise = np.where(many, random.standard_t(2.5, len(many)) * 0.88, random.normal(size=len(many))).clip(-2.4, 2.4)
+        truth = torch.from_numpy(np.exp(compressed[:, 24:26].mean(-1).numpy() + width * noise) - OFFSET)
+        keep = truth > 0
+        calibration = fit_calibration(compressed[keep], truth[keep], LEVELS, counts[:, keep], degree=4)
+        low, high = (float(tails.exp().mean()) for tails in self._tails(calibration, (20.0, 3000.0)))
+        assert high > low + 0.1
+        mapped = calibration.apply(compressed, LEVELS, *counts)
+        for rows in (keep & torch.from_numpy(many), keep & torch.from_numpy(~many)):
+            for level in (0.5, 0.8, 0.9):
+                held = coverage_of(mapped[rows], truth[rows], LEVELS, level)
+                assert held == pytest.approx(level, abs=0.03), (level, int(rows.sum()))  # a step, by polynomials
+
+    def _tails(self, calibration: Calibration, sizes: tuple[float, float]) -> list[Tensor]:
+        ranges = torch.tensor(calibration.ranges, dtype=torch.float64)
+        found = []
+        for size in sizes:
+            terms = context_terms(context(torch.zeros(1, dtype=torch.float64), size, 4, 4), ranges, calibration.degree)
+            found.append((terms @ calibration.coefficients()[3:].T).squeeze())
+        return found
 
     @pytest.mark.parametrize("degree", [2, 6])
     def test_medians_stay_where_the_map_must_not_move_them(self, degree: int) -> None:

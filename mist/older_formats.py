@@ -26,8 +26,8 @@ _FIRST = 6  # columns of the summary, shape and floor, before those of the candi
 
 def migrate_config(config: Any) -> Any:
     """config.json of an earlier format with the keys of today, as far as it is one: format 2 is format 3 without a
-    calibration; the later ones have its keys, but for tails of the calibration (`mist.calibration`). Early ones of format 5 may name `dequantise`, which is no feature any
-    more where it is off."""
+    calibration; the later ones have its keys, but for tails of the calibration (`mist.calibration`). Early ones of
+    format 5 may name `dequantise`, which is no feature any more where it is off."""
     if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
         config = {**config, "format_version": 3, "calibration": {}}
     if isinstance(config, dict) and config.get("format_version") in range(3, FORMAT_VERSION):

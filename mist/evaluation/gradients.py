@@ -42,34 +42,25 @@ def _normal(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def _projected(function: Callable[[Tensor, Callable[..., Tensor]], Tensor], heavy: bool = False) -> Draw:
-    """Five columns and a function of a direction in them, with noise; with heavy tails that both share."""
+def _drawn(
+    function: Callable[[Tensor, Callable[..., Tensor]], Tensor],
+    num_columns: int = _COLUMNS,
+    *,
+    each: bool = False,
+    heavy: bool = False,
+) -> Draw:
+    """Normal columns, and a function of a direction in them, or of `each`, with noise; with heavy tails in common."""
 
     def draw(num_points: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         def noise(*shape: int) -> Tensor:
             return _normal(generator, *shape)
 
-        x, direction = noise(num_points, _COLUMNS), noise(_COLUMNS)
-        y = function(x @ (direction / direction.norm()), noise)
+        x, direction = noise(num_points, num_columns), noise(num_columns, 1)
+        y = function(x if each else x @ (direction / direction.norm()), noise)
         if heavy:
-            radius = noise(num_points, 3).square().mean(1).rsqrt()
-            x, y = x * radius.unsqueeze(-1), y * radius
-        return x, y.unsqueeze(-1)
-
-    return draw
-
-
-def _together(dim: int, function: Callable[[Tensor, Callable[..., Tensor]], Tensor], heavy: bool = False) -> Draw:
-    """So many columns a side, each a function of its like."""
-
-    def draw(num_points: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        def noise(*shape: int) -> Tensor:
-            return _normal(generator, *shape)
-
-        x = noise(num_points, dim)
-        y = function(x, noise)
-        radius = noise(num_points, 3).square().mean(1, keepdim=True).rsqrt() if heavy else torch.ones(num_points, 1)
-        return x * radius, y * radius
+            radius = noise(num_points, 3).square().mean(1, keepdim=True).rsqrt()
+            x, y = x * radius, y * radius
+        return x, y
 
     return draw
 
@@ -80,22 +71,22 @@ def _circle(num_points: int, generator: torch.Generator) -> tuple[Tensor, Tensor
 
 
 PROJECTED: dict[str, Draw] = {
-    "linear": _projected(lambda s, noise: s + 0.5 * noise(len(s))),
-    "tanh": _projected(lambda s, noise: torch.tanh(s) + 0.3 * noise(len(s))),
-    "cube": _projected(lambda s, noise: s**3 + noise(len(s))),
-    "square": _projected(lambda s, noise: s**2 + 0.3 * noise(len(s))),
-    "sine": _projected(lambda s, noise: torch.sin(2 * s) + 0.3 * noise(len(s))),
-    "Student-t": _projected(lambda s, noise: s + 0.5 * noise(len(s)), heavy=True),
+    "linear": _drawn(lambda s, noise: s + 0.5 * noise(*s.shape)),
+    "tanh": _drawn(lambda s, noise: torch.tanh(s) + 0.3 * noise(*s.shape)),
+    "cube": _drawn(lambda s, noise: s**3 + noise(*s.shape)),
+    "square": _drawn(lambda s, noise: s**2 + 0.3 * noise(*s.shape)),
+    "sine": _drawn(lambda s, noise: torch.sin(2 * s) + 0.3 * noise(*s.shape)),
+    "Student-t": _drawn(lambda s, noise: s + 0.5 * noise(*s.shape), heavy=True),
 }
 DISPLACED: dict[str, Draw] = {
-    "Gaussian 1+1": _together(1, lambda x, noise: x + noise(*x.shape)),
-    "Gaussian 3+3": _together(3, lambda x, noise: x + noise(*x.shape)),
-    "Student-t 3+3": _together(3, lambda x, noise: x + noise(*x.shape), heavy=True),
-    "square 1+1": _together(1, lambda x, noise: x**2 + noise(*x.shape)),
-    "cube 2+2": _together(2, lambda x, noise: x**3 + noise(*x.shape)),
-    "sine 2+2": _together(2, lambda x, noise: torch.sin(2 * x) + 0.3 * noise(*x.shape)),
+    "Gaussian 1+1": _drawn(lambda x, noise: x + noise(*x.shape), 1, each=True),
+    "Gaussian 3+3": _drawn(lambda x, noise: x + noise(*x.shape), 3, each=True),
+    "Student-t 3+3": _drawn(lambda x, noise: x + noise(*x.shape), 3, each=True, heavy=True),
+    "square 1+1": _drawn(lambda x, noise: x**2 + noise(*x.shape), 1, each=True),
+    "cube 2+2": _drawn(lambda x, noise: x**3 + noise(*x.shape), 2, each=True),
+    "sine 2+2": _drawn(lambda x, noise: torch.sin(2 * x) + 0.3 * noise(*x.shape), 2, each=True),
     "circle 1+1": _circle,
-    "independent 2+2": _together(2, lambda x, noise: noise(*x.shape)),
+    "independent 2+2": _drawn(lambda x, noise: noise(*x.shape), 2, each=True),
 }
 
 

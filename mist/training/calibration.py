@@ -241,9 +241,15 @@ def fit_calibration(
         return value
 
     optimizer.step(loss)
-    shift, *logarithms = (tuple(row.tolist()) for row in (parameters * used).detach())
-    names = "log_spread_low", "log_spread_high", "log_tail_low", "log_tail_high"
-    fitted = replace(plain, shift=shift, **dict(zip(names, logarithms, strict=True)))
+    shift, spread_low, spread_high, tail_low, tail_high = (tuple(row.tolist()) for row in (parameters * used).detach())
+    fitted = replace(
+        plain,
+        shift=shift,
+        log_spread_low=spread_low,
+        log_spread_high=spread_high,
+        log_tail_low=tail_low,
+        log_tail_high=tail_high,
+    )
     left, order = fitted.unspread(truth, quantities).sort()
     share = weight[order].cumsum(0)  # the last is 1
     warp = interpolate(share - weight[order] / 2, left.unsqueeze(0), levels.double().unsqueeze(0)).squeeze(0)

@@ -242,8 +242,8 @@ class Estimator:
         """A differentiable stand-in for the estimate, nats, a scalar: MI as a loss, or as what to maximise.
 
         x, y: tensors (n,) or (n, d), 4 <= n <= 5,000; every column is taken for numbers. The value is that of
-        `estimate`, whose own gradient is zero; the gradient is exact for the function that `mist.surrogate` describes.
-        Constants have gradient 0.
+        `estimate`, whose own gradient is zero; the gradient is that of the function that `mist.surrogate` describes.
+        Constants have gradient 0. Every point is compared with every other: at n = 5,000 some ten seconds and 3 GB.
         Raises an `InputError` subclass, also where a fine-tuned checkpoint reads sides through maps of its modality.
         """
         return surrogate_mutual_information(self, x, y)

@@ -18,7 +18,8 @@ _MOST_PAIRED = 20_000  # points past which an accelerator, too, leaves it to the
 _MOST_BITS = 300_000  # points past which a tree counts in boxes of three coordinates as fast as bits do
 _MOVING = 10, 20  # neighbours whose radii a gradient is taken at: of fewer it is rough
 _BLUR = 0.2  # of a radius: how smoothly points enter it
-_FAR = 3.0  # radii: further away than that, no small move brings a point within one
+_FAR = 2.0  # radii: further away than that, no small move brings a point within one
+_MOST_ANCHORS = 1_000  # points whose radii and counts are looked at
 _ALWAYS = 0.1  # counts besides: where all neighbours leave, the logarithm stays finite
 _INSIDE = 1 - 1e-9  # ranks make exactly equal distances; a count inside a radius must not hang on their rounding
 
@@ -36,49 +37,49 @@ def ksg_mutual_information(x: Tensor, y: Tensor, num_neighbours: int = 3) -> Ten
     return torch.special.digamma(num_points).sum() - digamma.mean(-1)
 
 
-def ksg_change(start: Tensor, end: Tensor, dim_x: int) -> Tensor:
+def ksg_change(start: Tensor, end: Tensor, dim_x: int, order: Tensor) -> Tensor:
     """What a move of scores changes in the KSG estimate, smoothly, nats; (B, D, N), (B, D, N) -> (B,).
 
-    Differentiable in `end`, unlike KSG, whose counts do not move. Every point keeps its radius, the distance of its
-    10th neighbour at the start, and another time of its 20th, of which the mean is taken; what moves is how many points
-    lie within it, of X, of Y and of both, where each counts for the product over coordinates of σ((1 - |d|/radius) /
-    0.2), d their distance. Such as lie further than three radii at the start are left out. Every column is taken to
-    keep its law, as scores do: a side of one has as many as before. Points with a radius of 0, as ties make, change
-    nothing.
+    Differentiable in `end`, unlike KSG, whose counts do not move. Every point, of many the first 1,000 in an order
+    (B, N), keeps its radius, the distance of its 10th neighbour at the start, and another time of its 20th, of which
+    the mean is taken; what moves is how many points lie within it, of X, of Y and of both, where each counts for the
+    product over coordinates of σ((1 - |d|/radius) / 0.2), d their distance. Such as lie further than two radii at the
+    start are left out. Every column is taken to keep its law, as scores do: a side of one has as many as before. Points
+    with a radius of 0, as ties make, change nothing. Memory for some N pairs of each of these points.
     """
-    return torch.stack([_ksg_change(*sides, dim_x) for sides in zip(start, end, strict=True)])
+    if end is start or (not end.requires_grad and torch.equal(start, end)):
+        return end.new_zeros(len(end))
+    anchors = order[:, :_MOST_ANCHORS]
+    return torch.stack([_ksg_change(*sides, dim_x) for sides in zip(start, end, anchors, strict=True)])
 
 
-def _ksg_change(start: Tensor, end: Tensor, dim_x: int) -> Tensor:
-    """Of one data set, (D, N), (D, N) -> ()."""
-    dim, num_points = start.shape
-    nearest = np.unique(np.minimum(_MOVING, num_points - 1) + 1)
-    radii = _distances(start.detach().T.cpu().numpy(), nearest).T
-    change = end.new_zeros(num_points)
+def _ksg_change(start: Tensor, end: Tensor, anchors: Tensor, dim_x: int) -> Tensor:
+    """Of one data set, (D, N), (D, N), (A,) -> ()."""
+    start = start.detach()
+    nearest = np.unique(np.minimum(_MOVING, start.shape[1] - 1) + 1)
+    radii = torch.from_numpy(_distances(start.T.cpu().numpy(), nearest).T).to(start)[:, anchors]  # (K, A)
+    change = end.new_zeros(len(anchors))
     for columns, sign in ((slice(None), 1), (slice(None, dim_x), -1), (slice(dim_x, None), -1)):
-        if dim > 1 and len(start[columns]) > 1:
-            for radius in radii:
-                pairs = _near(start[columns], radius)
-                before, after = (_smooth_counts(points[columns], pairs, radius) for points in (start, end))
-                change = change + sign * (after.log() - before.log())
+        if len(start[columns]) == 1:
+            continue
+        before, after = start[columns], end[columns]
+        distances = (before[:, anchors].unsqueeze(-1) - before.unsqueeze(-2)).abs().amax(0)  # (A, N)
+        distances[torch.arange(len(anchors)), anchors] = torch.inf  # from itself
+        for radius in radii:
+            reach = torch.where(radius > 0, _FAR * radius, -1.0).unsqueeze(-1)
+            one, other = (distances <= reach).nonzero().T
+            counts = [
+                _smooth_counts((points[:, anchors[one]] - points[:, other]).abs(), one, radius)
+                for points in (before, after)
+            ]
+            change = change + sign * (counts[1].log() - counts[0].log())
     return change.mean() / len(radii)
 
 
-def _near(points: Tensor, radius: np.ndarray) -> Tensor:
-    """Numbers of points and of each other point no further from it than twice its radius, (D, N), (N,) -> (2, P)."""
-    array = points.detach().T.cpu().numpy()
-    found = _tree(array).query_ball_point(array, np.where(radius > 0, _FAR * radius, -1.0), p=np.inf)
-    counts = [len(others) for others in found]
-    pairs = np.stack([np.repeat(np.arange(len(array)), counts), np.concatenate(found).astype(np.int64)])
-    return torch.from_numpy(pairs[:, pairs[0] != pairs[1]]).to(points.device)
-
-
-def _smooth_counts(points: Tensor, pairs: Tensor, radius: np.ndarray) -> Tensor:
-    """(D, N), (2, P), (N,) -> (N,)."""
-    one, other = pairs
-    reach = torch.from_numpy(radius).to(points)[one]
-    inside = torch.sigmoid((1 - (points[:, one] - points[:, other]).abs() / reach) / _BLUR).prod(0)  # (P,)
-    return torch.full_like(points[0], _ALWAYS).index_add(0, one, inside)
+def _smooth_counts(distances: Tensor, one: Tensor, radius: Tensor) -> Tensor:
+    """Distances by coordinate (D, P) from points of these numbers (P,), whose radii are (A,) -> (A,)."""
+    inside = torch.sigmoid((1 - distances / radius[one]) / _BLUR).prod(0)
+    return torch.full_like(radius, _ALWAYS).index_add(0, one, inside)
 
 
 def _tree(points: np.ndarray, leafsize: int = 16) -> Any:

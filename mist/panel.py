@@ -15,7 +15,7 @@ from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
 from mist.expansions import EXPANSION_CANDIDATES, expansion_candidates
 from mist.gaussian import factor_information, gaussian_bias, gaussian_information
 from mist.nearest_neighbours import ksg_change, ksg_mutual_information, ross_mutual_information
-from mist.scores import any_row, interpolate_table, rows_where, score_table, student_table, take
+from mist.scores import any_row, canonical_order, interpolate_table, rows_where, score_table, student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "student_t_excess"]
 
@@ -123,9 +123,11 @@ def _df_posterior(ranks: Tensor, inverse: Tensor, scores: Tensor | None = None) 
     correlation; (B, D, N), (B, D, D) -> (B, len(DF_GRID)). Of `scores` in place of the ranks, (B, D, N) float64, they
     are differentiable."""
     dim, num_points = ranks.shape[-2:]
-    inverse = inverse.float() if scores is None else inverse
-    normal = score_table(num_points, ranks.device)
-    normal = normal / normal[::2].square().mean().sqrt()  # as scores are
+    if scores is None:
+        inverse = inverse.float()
+    else:
+        normal = score_table(num_points, ranks.device)
+        normal = normal / normal[::2].square().mean().sqrt()  # as scores are
     log_likelihoods = []
     for df in DF_GRID:
         table = student_table(num_points, df if math.isfinite(df) else 1e9, ranks.device)
@@ -255,7 +257,7 @@ def base_panel(
     if dim <= KSG_MAX_DIM:
         ksg = ksg_mutual_information(fixed_scores[:, :dim_x], fixed_scores[:, dim_x:])
         if fixed is not None:
-            ksg = ksg + ksg_change(fixed_scores, scores, dim_x)
+            ksg = ksg + ksg_change(fixed_scores, scores, dim_x, canonical_order(ranks))
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)

@@ -55,8 +55,11 @@ def _drawn(
         def noise(*shape: int) -> Tensor:
             return _normal(generator, *shape)
 
-        x, direction = noise(num_points, num_columns), noise(num_columns, 1)
-        y = function(x if each else x @ (direction / direction.norm()), noise)
+        x = source = noise(num_points, num_columns)
+        if not each:
+            direction = noise(num_columns, 1)
+            source = x @ (direction / direction.norm())
+        y = function(source, noise)
         if heavy:
             radius = noise(num_points, 3).square().mean(1, keepdim=True).rsqrt()
             x, y = x * radius, y * radius

@@ -132,15 +132,21 @@ class TuningModule(EstimatorModule):
         self._parent = (parent,)  # no module of this one: it is not trained
 
     def loss(self, batch: dict[str, Any], features: Features) -> Tensor:
-        """Of a batch that is of one of the two laws."""
-        compressed, weight = self._predict(self.network, batch, features)
+        """Of a batch that is of one of the two laws. Members learn together, as the pool that the parent is and that is
+        compared with it."""
+        compressed, weight = self._pooled(self.network, batch, features)
         root_weight = self.optimization.root_weight
         loss = quantile_loss(compressed, batch["mi"].float(), self.network.levels, weight, root_weight)
         if self.anchor > 0 and not batch["family"][0].startswith(LOOKALIKE):
             with torch.no_grad():
-                known, parents_weight = self._predict(self._parent[0], batch, features)
+                known, parents_weight = self._pooled(self._parent[0], batch, features)
             loss = loss + self.anchor * quantile_distance(compressed, known, parents_weight, root_weight)
         return loss
+
+    def _pooled(self, network: MISTNetwork, batch: dict[str, Any], features: Features) -> tuple[Tensor, Tensor]:
+        """A network's quantiles on the compressed scale, float32, and what each data set counts for; (B, Q), (B,)."""
+        parts = network.head_parts(features)
+        return network.pool(parts).float(), self.weight(batch, parts)
 
 
 class KeepBest(Callback):

@@ -82,7 +82,7 @@ def recalibrate(
 ) -> Recalibration:
     """Refit the spread's read-out and the trust in members in place, by the loss of training, and set
     `network.calibration` and `.novelty`, on what the network makes of fresh data sets (`mist.training.sample`). The
-    map moves no median; it is quadratic in n and dims for less than 1,500 shapes to fit it on.
+    map moves no median; it is quadratic in n and dims and has no tails for less than 1,500 shapes to fit it on.
 
     The 90 % interval is conformal for dependent data sets of their law: 0 nats, held by every interval that begins
     there, must not pay for narrower ones elsewhere. ValueError as `check_num_datasets` has it.
@@ -120,6 +120,7 @@ def recalibrate(
         degree=degree,
         independent=_INDEPENDENT,
         moves_median=False,
+        tails=degree > 2,
     )
     calibration = conformal(calibration, respread, rest.mi, levels, rest.counts)
     network.calibration = calibration
@@ -210,6 +211,7 @@ def fit_calibration(
     degree: int = 2,
     independent: float = 1.0,
     moves_median: bool = True,
+    tails: bool = False,
 ) -> Calibration:
     """The map for predictions (R, Q) on the compressed scale whose truth (R,) is known; counts (3, R) n, dim_x, dim_y;
     its degree is that of its polynomials in n and dims.
@@ -217,7 +219,8 @@ def fit_calibration(
     Shift, spreads and tails minimise the pinball loss of all levels on the scale of normal scores; the warp then is the
     quantiles of what remains. Where data do not tell 0 nats from little, intervals that are even over both hold too
     many of the dependent data sets, and such as are fitted on these alone too few of the others: `independent` is what
-    one of 0 nats counts, of a data set. Without `moves_median` there is no shift and the warp keeps 0.
+    one of 0 nats counts, of a data set. Without `moves_median` there is no shift and the warp keeps 0; without
+    `tails`, which take many data sets, their shape is the warp's for all.
     """
     z, truth = _scores(compressed, mi, levels)
     median = interpolate(z, compressed.double(), torch.zeros(len(mi), 1, dtype=torch.float64)).squeeze(-1)
@@ -226,7 +229,7 @@ def fit_calibration(
     weight = weight / weight.sum()
     low, high = (quantities.quantile(q, dim=0) for q in (0.01, 0.99))
     parameters = torch.zeros(5, num_terms(degree), dtype=torch.float64, requires_grad=True)
-    used = torch.tensor([float(moves_median), 1, 1, 1, 1], dtype=torch.float64).unsqueeze(-1)
+    used = torch.tensor([float(moves_median), 1, 1, float(tails), float(tails)], dtype=torch.float64).unsqueeze(-1)
     nothing = (0.0,) * num_terms(degree)
     plain = Calibration(nothing, nothing, nothing, _ranges(low, high), tuple(z.tolist()))
     optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
@@ -247,8 +250,8 @@ def fit_calibration(
         shift=shift,
         log_spread_low=spread_low,
         log_spread_high=spread_high,
-        log_tail_low=tail_low,
-        log_tail_high=tail_high,
+        log_tail_low=tail_low if tails else (),
+        log_tail_high=tail_high if tails else (),
     )
     left, order = fitted.unspread(truth, quantities).sort()
     share = weight[order].cumsum(0)  # the last is 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from mist.features import Features, extract_features
-from mist.network import MISTNetwork, NetworkConfig
+from mist.network import HeadParts, MISTNetwork, NetworkConfig
 from mist.quantiles import expand, precision_weight, quantile_loss
 from mist.training.config import OptimizationConfig
 from mist.training.validation import Scores
@@ -59,21 +60,26 @@ class EstimatorModule(LightningModule):
         by itself from what is drawn, and whose features are computed, once for all."""
         network, losses = self.network, []
         for part in network.head_parts(features):
-            weight = self._weight(batch, part.relative)
+            weight = self.weight(batch, [part])
             compressed, root_weight = part.quantiles().float(), self.optimization.root_weight
             losses.append(quantile_loss(compressed, batch["mi"].float(), network.levels, weight, root_weight))
         return torch.stack(losses).mean()
 
-    def _predict(self, network: MISTNetwork, batch: dict[str, Any], features: Features) -> tuple[Tensor, Tensor]:
-        """A network's quantiles on the compressed scale, float32, and what each data set counts for; (B, Q), (B,)."""
-        parts = network.head_parts(features)
-        relative = torch.cat([part.relative for part in parts], dim=-1)
-        return network.pool(parts).float(), self._weight(batch, relative)
+    def weight(self, batch: dict[str, Any], parts: Sequence[HeadParts]) -> Tensor:
+        """What each data set counts for, by the floors of its error, (B,)."""
+        relative = torch.cat([part.relative for part in parts], dim=-1).detach().float().mean(-1)
+        return batch["weight"] * precision_weight(relative, self.optimization.precision_exponent)
 
-    def _weight(self, batch: dict[str, Any], relative: Tensor) -> Tensor:
-        """What each data set counts for, by floors of its error (B, M); (B,)."""
-        precision = precision_weight(relative.detach().float().mean(-1), self.optimization.precision_exponent)
-        return batch["weight"] * precision
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip each member's gradient by its own norm, as that of the mean over members: a steep one holds up none."""
+        if gradient_clip_val:
+            for member in self.network.members:
+                torch.nn.utils.clip_grad_norm_(member.parameters(), gradient_clip_val / len(self.network.members))
 
     def _features(self, batch: dict[str, Any]) -> Features:
         return extract_features(

@@ -79,11 +79,20 @@ def test_tails_by_hand() -> None:
 
 
 def test_maps_of_before_there_were_tails() -> None:
+    """From numbers without them, by hand: shift + spread · warp(stretch · z), the spread of its side."""
     values, tails = random_map(8).to_dict(), ("log_tail_low", "log_tail_high")
     old = Calibration.from_dict({key: value for key, value in values.items() if key not in tails})
-    zeros = dataclasses.replace(random_map(8), **dict.fromkeys(tails, (0.0,) * num_terms()))
-    made = [calibration.apply(predictions(6), LEVELS, 77, 2, 3) for calibration in (old, zeros)]
-    torch.testing.assert_close(*made, rtol=0, atol=1e-9)
+    assert (old.log_tail_low, old.log_tail_high) == ((), ())
+    predicted = predictions(6)
+    quantities = context(interpolate(Z, predicted, torch.zeros(6, 1, dtype=torch.float64)).squeeze(-1), 77, 2, 3)
+    table = torch.tensor([values[name] for name in ("shift", "log_spread_low", "log_spread_high")])
+    terms = context_terms(quantities, torch.tensor(RANGES, dtype=torch.float64))
+    shift, low, high = (terms @ table.double().T).clamp(-1.5, 1.5).T.unsqueeze(-1)
+    warped = interpolate(Z, torch.tensor([values["warp"]], dtype=torch.float64), 1.2 * Z.unsqueeze(0))
+    wanted = shift + torch.where(warped < 0, low.exp(), high.exp()) * warped
+    made = old.apply(predicted, LEVELS, 77, 2, 3)
+    torch.testing.assert_close(made, interpolate(Z, predicted, wanted.clamp(Z[0], Z[-1])), rtol=0, atol=1e-6)
+    assert not torch.allclose(made, random_map(8).apply(predicted, LEVELS, 77, 2, 3), atol=1e-3)
 
 
 def test_a_fourth_power_of_n_and_older_maps_without_it() -> None:

@@ -188,6 +188,9 @@ def test_trees_count_in_the_boxes_of_many_points_as_bits_do(
     assert torch.equal(ksg_mutual_information(x, y), expected)
 
 
+ORDER = torch.arange(4_000).unsqueeze(0)
+
+
 @pytest.mark.parametrize(("dim_x", "dim_y"), [(1, 1), (2, 1), (1, 3)])
 def test_the_change_by_a_larger_correlation_is_that_of_gaussian_information(dim_x: int, dim_y: int) -> None:
     """The first column of a side of one moves from r = .6 to .65 with the other side's first: ½ log 1/(1 - r²)."""
@@ -199,9 +202,9 @@ def test_the_change_by_a_larger_correlation_is_that_of_gaussian_information(dim_
         points[:, moving] = r * scores[:, still] + math.sqrt(1 - r * r) * scores[:, moving]
         return points
 
-    found = ksg_change(joint(0.6), joint(0.65), dim_x)
+    found = ksg_change(joint(0.6), joint(0.65), dim_x, ORDER)
     assert float(found) == pytest.approx(0.5 * math.log((1 - 0.6**2) / (1 - 0.65**2)), rel=0.15)
-    assert float(ksg_change(joint(0.6), joint(0.6), dim_x)) == 0
+    assert float(ksg_change(joint(0.6), joint(0.6), dim_x, ORDER)) == 0
 
 
 def test_the_change_is_0_where_a_side_is_scaled() -> None:
@@ -209,8 +212,20 @@ def test_the_change_is_0_where_a_side_is_scaled() -> None:
     start[:, 2] += start[:, 0]
     end = start.clone()
     end[:, :2] *= 1.2
-    assert float(ksg_change(start, end, 2)) == pytest.approx(0, abs=0.03)
-    assert float(ksg_change(start, end, 1)) < -0.1  # of columns that are not to change
+    assert float(ksg_change(start, end, 2, ORDER[:, :2_000])) == pytest.approx(0, abs=0.03)
+    assert float(ksg_change(start, end, 1, ORDER[:, :2_000])) < -0.1  # of columns that are not to change
+
+
+def test_the_change_is_the_mean_over_the_first_points_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = normal(1, 3, 300).double()
+    end = start + 0.1 * normal(1, 3, 300, seed=2).double()
+    parts = []
+    monkeypatch.setattr(nearest_neighbours, "_MOST_ANCHORS", 100)
+    for which in range(3):
+        parts.append(ksg_change(start, end, 1, torch.arange(300).roll(-100 * which).unsqueeze(0)))
+    monkeypatch.setattr(nearest_neighbours, "_MOST_ANCHORS", 300)
+    torch.testing.assert_close(torch.stack(parts).mean(0), ksg_change(start, end, 1, ORDER[:, :300]))
+    assert torch.stack(parts).std() > 1e-4
 
 
 @pytest.mark.parametrize("num_points", [4, 60])
@@ -218,6 +233,6 @@ def test_the_change_by_points_at_one_place_is_finite(num_points: int) -> None:
     start = normal(1, 2, num_points).double()
     start[..., : num_points // 2] = start[..., num_points // 2 : 2 * (num_points // 2)]
     end = start.clone().requires_grad_()
-    change = ksg_change(start, end, 1)
+    change = ksg_change(start, end, 1, torch.arange(num_points).unsqueeze(0))
     change.sum().backward()
     assert end.grad is not None and torch.isfinite(end.grad).all() and torch.isfinite(change).all()

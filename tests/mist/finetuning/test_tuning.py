@@ -84,7 +84,7 @@ def test_what_the_parent_predicts_counts_on_its_own_law(parent: mist.Estimator) 
         item = batches["own"]
         features = plain._features(item)
         (mine, own_weight), (known, weight) = (
-            plain._predict(network, item, features) for network in (anchored.network, parent.network)
+            anchored._pooled(network, item, features) for network in (anchored.network, parent.network)
         )
         assert torch.equal(own_weight, weight) == (moved == 0)
         floor = np.log(OFFSET)

@@ -156,7 +156,7 @@ class TestMap:
         noise = np.where(many, random.standard_t(2.5, len(many)) * 0.88, random.normal(size=len(many))).clip(-2.4, 2.4)
         truth = torch.from_numpy(np.exp(compressed[:, 24:26].mean(-1).numpy() + width * noise) - OFFSET)
         keep = truth > 0
-        calibration = fit_calibration(compressed[keep], truth[keep], LEVELS, counts[:, keep], degree=4)
+        calibration = fit_calibration(compressed[keep], truth[keep], LEVELS, counts[:, keep], degree=4, tails=True)
         low, high = (float(tails.exp().mean()) for tails in self._tails(calibration, (20.0, 3000.0)))
         assert high > low + 0.1
         mapped = calibration.apply(compressed, LEVELS, *counts)
@@ -228,7 +228,9 @@ def test_recalibration_says_what_it_found(tiny_network: MISTNetwork) -> None:
     )
 
 
-def test_few_shapes_get_a_quadratic_map(tiny_network: MISTNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_shapes_get_a_quadratic_map_without_tails(
+    tiny_network: MISTNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     degrees = []
     for many in (172, 171):  # of 256 shapes, two thirds
         monkeypatch.setattr("mist.training.calibration._MANY_SHAPES", many)
@@ -236,8 +238,8 @@ def test_few_shapes_get_a_quadratic_map(tiny_network: MISTNetwork, monkeypatch: 
         batches = [generate_batch(replace(META, datasets_per_batch=(8, 8)), 1, index) for index in range(256)]
         recalibrate(network, sample_of(network, batches))
         assert isinstance(network.calibration, Calibration)
-        degrees.append(network.calibration.degree)
-    assert degrees == [2, 6]
+        degrees.append((network.calibration.degree, bool(network.calibration.log_tail_low)))
+    assert degrees == [(2, False), (6, True)]
 
 
 def test_too_few_data_sets(tiny_network: MISTNetwork) -> None:

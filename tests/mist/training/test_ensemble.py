@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.optim import SGD
 
 import mist
 from data_gen import MetaDistribution
@@ -311,6 +312,13 @@ def test_members_learn_each_by_itself() -> None:
             torch.testing.assert_close(shared.grad, weights.grad / 2)
     torch.testing.assert_close(loss, torch.stack(losses).mean())
     assert losses[0] != losses[1]
+    norms = [torch.nn.utils.get_total_norm([w.grad for w in m.parameters() if w.grad is not None]) for m in alone]
+    limit = 0.5 * float(sum(norms))  # between the two
+    together.configure_gradient_clipping(SGD(together.parameters()), limit, "norm")
+    for norm, member in zip(norms, together.network.members, strict=True):
+        clipped = torch.nn.utils.get_total_norm([w.grad for w in member.parameters() if w.grad is not None])
+        assert float(clipped) == pytest.approx(min(float(norm), limit) / 2, rel=1e-4)
+    assert min(norms) < 0.95 * limit < 1.05 * limit < max(norms)
 
 
 def test_what_cannot_be_pooled(

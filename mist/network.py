@@ -21,7 +21,7 @@ from mist.calibration import AnyCalibration
 from mist.features import FeatureConfig, Features, extract_features, global_width, point_width
 from mist.novelty import Novelty
 from mist.panel import CANDIDATES
-from mist.pooling import pool_quantiles
+from mist.pooling import POWER, pool_quantiles
 from mist.quantiles import OFFSET, compress, expand, level_grid
 from mist.relations import INFORMATION, NUM_RELATIONS, STRENGTH
 
@@ -47,6 +47,7 @@ class NetworkConfig:
     trunk_width: int = 256
     num_levels: int = 50
     num_members: int = 1  # networks of these sizes, side by side, whose quantiles are pooled
+    pool_power: int = POWER  # of the width that their weights are divided by
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:
@@ -313,7 +314,7 @@ class MISTNetwork(nn.Module):
 
     def pool(self, parts: Sequence[HeadParts]) -> Tensor:
         """The members' quantiles as one, on the compressed scale, (B, Q)."""
-        return pool_parts(parts, self.levels, self.trust)
+        return pool_parts(parts, self.levels, self.trust, self.config.pool_power)
 
     def forward(self, x: Tensor, y: Tensor, groups_x: Tensor | None = None, groups_y: Tensor | None = None) -> Tensor:
         """Quantiles of MI in nats at `config.levels`, (B, N, Dx), (B, N, Dy) -> (B, Q), non-decreasing, >= 0.
@@ -348,14 +349,14 @@ class MISTNetwork(nn.Module):
         return compressed, None if self.novelty is None else self.novelty(joined_trunks(parts))
 
 
-def pool_parts(parts: Sequence[HeadParts], levels: Tensor, trust: Tensor) -> Tensor:
+def pool_parts(parts: Sequence[HeadParts], levels: Tensor, trust: Tensor, power: int = POWER) -> Tensor:
     """The members' quantiles as one, on the compressed scale, (B, Q).
 
     The largest of their floors of the error is the least width of an interval: it bounds how much more one counts that
     lies wholly below 0 nats, or far above the others, where floors are small.
     """
     floors = torch.cat([part.relative for part in parts], dim=-1)
-    return pool_quantiles([part.quantiles() for part in parts], levels, trust, floors.amax(-1))
+    return pool_quantiles([part.quantiles() for part in parts], levels, trust, floors.amax(-1), power)
 
 
 def joined_trunks(parts: Sequence[HeadParts]) -> Tensor:

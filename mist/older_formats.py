@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from mist.panel import CANDIDATES
+from mist.pooling import POWER
 
 __all__ = ["FORMAT_VERSION", "migrate_config", "widen"]
 
 # 2: candidates for discrete and mixed pairs; 3: calibration and novelty; 4: candidates of expansions, and how far each
 # is from the elliptical one; 5: fine-tuned ones; 6: candidates of longer expansions, several members;
-# 7: tails in the calibration
+# 7: tails in the calibration, members that count by the square of their widths
 FORMAT_VERSION = 7
 _UNKNOWN = -30.0  # logit of a candidate that came after the weights: e⁻³⁰ of it vanishes in float32
 
@@ -26,12 +27,15 @@ _FIRST = 6  # columns of the summary, shape and floor, before those of the candi
 
 def migrate_config(config: Any) -> Any:
     """config.json of an earlier format with the keys of today, as far as it is one: format 2 is format 3 without a
-    calibration; the later ones have its keys, but for tails of the calibration (`mist.calibration`). Early ones of
-    format 5 may name `dequantise`, which is no feature any more where it is off."""
+    calibration; the later ones have its keys, but for tails of the calibration (`mist.calibration`) and the power of
+    pools, which was 1. Early ones of format 5 may name `dequantise`, which is no feature any more where it is off."""
     if isinstance(config, dict) and config.get("format_version") == 2 and "calibration" not in config:
         config = {**config, "format_version": 3, "calibration": {}}
     if isinstance(config, dict) and config.get("format_version") in range(3, FORMAT_VERSION):
         config = {**config, "format_version": FORMAT_VERSION}
+        network = config.get("network")
+        if isinstance(network, dict) and "num_members" in network:
+            config = {**config, "network": {**network, "pool_power": 1 if network["num_members"] != 1 else POWER}}
     match config:
         case {"network": {"features": {"dequantise": False, **features}, **network}}:
             config = {**config, "network": {**network, "features": features}}

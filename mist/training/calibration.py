@@ -138,7 +138,7 @@ def recalibrate(
 
 def _pooled(network: MISTNetwork, sample: CalibrationSample) -> Tensor:
     """Quantiles on the compressed scale, (R, Q)."""
-    return pool_parts(sample.parts, network.levels.cpu(), network.trust.cpu())
+    return pool_parts(sample.parts, network.levels.cpu(), network.trust.cpu(), network.config.pool_power)
 
 
 def _refit_spread(member: Member, sample: CalibrationSample, which: int, levels: Tensor, root_weight: float) -> Tensor:
@@ -179,7 +179,7 @@ def _refit_trust(network: MISTNetwork, sample: CalibrationSample, root_weight: f
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        pooled = pool_quantiles(members, levels, trust, floors)
+        pooled = pool_quantiles(members, levels, trust, floors, network.config.pool_power)
         value = quantile_loss(pooled, sample.mi, levels, sample.weight, root_weight)
         value = value + _TRUST_PENALTY * trust.square().sum()
         value.backward()

@@ -27,6 +27,7 @@ from mist.calibration import LocalCalibration
 from mist.checkpoint import CONFIG_FILE, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from mist.errors import CheckpointError
 from mist.network import Member, MISTNetwork, NetworkConfig, QuantileHead
+from mist.pooling import POWER
 from mist.training.calibration import check_num_datasets, recalibrate
 from mist.training.sample import draw_sample
 
@@ -40,13 +41,18 @@ def join(networks: Sequence[MISTNetwork]) -> MISTNetwork:
 
     Raises ValueError where their sizes or features differ.
     """
-    plain = _equal([replace(network.config, num_members=1) for network in networks])
+    plain = _equal([_of_one(network.config) for network in networks])
     members = [member for network in networks for member in network.members]
     with torch.random.fork_rng(devices=[]):  # construction draws from the global state
         joined = MISTNetwork(replace(plain, num_members=len(members)))
     for own, member in zip(joined.members, members, strict=True):
         own.load_state_dict(member.state_dict())
     return joined.eval()
+
+
+def _of_one(config: NetworkConfig) -> NetworkConfig:
+    """Of a member alone, to be pooled as members are today."""
+    return replace(config, num_members=1, pool_power=POWER)
 
 
 def _equal(configs: Sequence[NetworkConfig]) -> NetworkConfig:
@@ -64,7 +70,7 @@ def average(networks: Sequence[MISTNetwork], weights: Sequence[float]) -> MISTNe
     none here; they stay inputs. Raises ValueError where sizes, features or numbers of members differ, or where weights
     were trained apart: these have no meaning between them.
     """
-    config = _equal([network.config for network in networks])
+    config = _equal([replace(network.config, pool_power=POWER) for network in networks])
     for one, other in itertools.combinations(networks, 2):
         likeness = min(_likeness(*members) for members in zip(one.members, other.members, strict=True))
         if not likeness >= _LEAST_LIKENESS:
@@ -101,7 +107,7 @@ def _likeness(one: nn.Module, other: nn.Module) -> float:
 
 def split(network: MISTNetwork) -> list[MISTNetwork]:
     """A network of each member, its spread as it was refitted, without the map and the novelty of all."""
-    config = replace(network.config, num_members=1)
+    config = _of_one(network.config)
     with torch.random.fork_rng(devices=[]):
         networks = [MISTNetwork(config).eval() for _ in network.members]
     for alone, member in zip(networks, network.members, strict=True):

@@ -103,9 +103,9 @@ def build_trainer(config: TrainingConfig, logger: Logger | bool, hardware: Hardw
 
 
 def _same_weights(parent: NetworkConfig, child: NetworkConfig) -> bool:
-    """Whether the weights of one fit the other: marking ties adds none, its inputs are 0 without."""
+    """Whether the weights of one fit the other: marking ties adds none, its inputs are 0 without, nor does pooling."""
     features = dataclasses.replace(parent.features, ties=child.features.ties)
-    return dataclasses.replace(parent, features=features) == child
+    return dataclasses.replace(parent, features=features, pool_power=child.pool_power) == child
 
 
 def _start_from(network: MISTNetwork, init_from: str, wake_candidates: bool = True) -> None:

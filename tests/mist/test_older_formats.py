@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mist.checkpoint import load_checkpoint, save_checkpoint
 from mist.network import MISTNetwork
 from mist.older_formats import widen
 from mist.panel import CANDIDATES
+from mist.training.ensemble import join
 
 pytestmark = pytest.mark.usefixtures("unmoved_global_state")
 
@@ -57,6 +59,32 @@ def test_weights_predict_what_they_did(
     config.update(format_version=version, weights_sha256=hashlib.sha256(weights).hexdigest())
     (folder / "config.json").write_text(json.dumps(config))
     torch.testing.assert_close(load_checkpoint(folder).network(x, y), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("version", "power"), [(6, 1), (7, 2)])
+def test_older_pools_weigh_by_widths_and_not_by_their_squares(
+    version: int, power: int, tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    one, other = copy.deepcopy(tiny_network), copy.deepcopy(tiny_network)
+    with torch.no_grad():
+        other.members[0].head.remainder.bias[:2] += torch.tensor([1.0, 2.0])  # wider, and higher
+    pool = join([one, other])
+    x, y = torch.randn(2, 3, 60, 2, generator=torch.Generator().manual_seed(1)).unbind(0)
+    expected = [MISTNetwork.forward(with_power(pool, p), x, y) for p in (power, 3 - power)]
+    folder = save_checkpoint(tmp_path / "pool", pool, **tiny_arguments)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["network"].pop("pool_power") == 2
+    (folder / "config.json").write_text(json.dumps({**config, "format_version": version}))
+    found = load_checkpoint(folder).network
+    assert found.config.pool_power == power
+    torch.testing.assert_close(found(x, y), expected[0])
+    assert not torch.allclose(expected[0], expected[1], atol=1e-3)
+
+
+def with_power(network: MISTNetwork, power: int) -> MISTNetwork:
+    changed = copy.deepcopy(network)
+    changed.config = replace(network.config, pool_power=power)
+    return changed
 
 
 def test_weights_of_today_are_left_as_they_are(tiny_network: MISTNetwork) -> None:

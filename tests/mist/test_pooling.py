@@ -26,19 +26,18 @@ def test_of_one_it_is_that_one() -> None:
 
 
 def test_the_surer_counts_for_more() -> None:
-    """Of normal laws the pool is normal; weights are inverse spreads."""
-    pooled = pool_quantiles([normal(1.0, 0.1), normal(2.0, 0.3)], LEVELS, torch.zeros(2), NOTHING)
-    weight = 0.3 / 0.4
-    torch.testing.assert_close(
-        pooled, normal(weight * 1 + (1 - weight) * 2, weight * 0.1 + (1 - weight) * 0.3), atol=2e-3, rtol=0
-    )
+    """Of normal laws the pool is normal; weights are inverse variances, or inverse spreads."""
+    for options, weight in (((), 0.9), ((1,), 0.75)):
+        pooled = pool_quantiles([normal(1.0, 0.1), normal(2.0, 0.3)], LEVELS, torch.zeros(2), NOTHING, *options)
+        expected = normal(weight * 1 + (1 - weight) * 2, weight * 0.1 + (1 - weight) * 0.3)
+        torch.testing.assert_close(pooled, expected, atol=2e-3, rtol=0)
 
 
 def test_nobody_counts_as_surer_than_the_least_width() -> None:
-    """Weights are inverse widths and the least one: 2·1.645·spread + .1."""
+    """Weights are inverse squares of widths and the least one: 2·1.645·spread + .1."""
     pooled = pool_quantiles([normal(1.0, 0.0), normal(2.0, 0.3)], LEVELS, torch.zeros(2), NOTHING + 0.1)
     width = 2 * 1.645 * 0.3 + 0.1
-    weight = width / (width + 0.1)
+    weight = width**2 / (width**2 + 0.1**2)
     torch.testing.assert_close(pooled, normal(weight * 1 + (1 - weight) * 2, (1 - weight) * 0.3), atol=2e-3, rtol=0)
 
 
@@ -62,7 +61,7 @@ def test_how_far_below_0_nats_one_lies_does_not_take_the_pool() -> None:
     """One says 0 nats and goes on far below, the other half a nat: the pool's median lies between."""
     other = normal(math.log(0.5 + OFFSET), 0.1)
     pooled = [
-        pool_quantiles([normal(math.log(OFFSET) - below, 0.05), other], LEVELS, torch.zeros(2), NOTHING + 0.5)
+        pool_quantiles([normal(math.log(OFFSET) - below, 0.05), other], LEVELS, torch.zeros(2), NOTHING + 2)
         for below in (2.0, 20.0)
     ]
     torch.testing.assert_close(*pooled)

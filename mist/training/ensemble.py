@@ -192,6 +192,8 @@ def average_checkpoints(
 def _lineage(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     """Of all of them together: what one took beyond those among them that it grew from, summed."""
     lineages = {checkpoint.sha256: checkpoint.config["lineage"] for checkpoint in checkpoints}
+    for origin in [lineage["split_from"] for lineage in lineages.values() if "split_from" in lineage]:
+        lineages.setdefault(origin["sha256"], origin)  # one for all members that were parted
     hours, num_datasets = 0.0, 0
     for lineage in lineages.values():
         known = {sha256: lineages[sha256] for sha256 in lineage["parents"] if sha256 in lineages}
@@ -326,7 +328,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write_members(checkpoint: Checkpoint, folder: Path) -> None:
     _check_general(checkpoint)
     config = checkpoint.config
-    before = {key: value for key, value in config["lineage"].items() if key not in ("members", "averaged")}
+    before = {k: v for k, v in config["lineage"].items() if k not in ("members", "averaged", "split_from")}
+    origin = {"sha256": checkpoint.sha256, **{key: before[key] for key in ("parents", "hours", "num_datasets")}}
     for number, network in enumerate(split(checkpoint.network), start=1):
         _check_free(folder / str(number))
         path = save_checkpoint(
@@ -334,7 +337,12 @@ def _write_members(checkpoint: Checkpoint, folder: Path) -> None:
             network,
             trained_ranges=config["trained_ranges"],
             meta_distribution=config["meta_distribution"],
-            lineage={**before, "parents": [*before["parents"], checkpoint.sha256], "calibration_datasets": 0},
+            lineage={
+                **before,
+                "parents": [*before["parents"], checkpoint.sha256],
+                "calibration_datasets": 0,
+                "split_from": origin,
+            },
             card=f"# {checkpoint.name}, member {number}\n\nNot recalibrated: to train on.\n",
             extra={**config["extra"], "preliminary": True},
             name=f"{checkpoint.name}-{number}",

@@ -211,7 +211,7 @@ def _extract(
         expanded,
         dim_x,
         tied=tied if config.ties else None,
-        fixed=None if fixed is scores else (fixed, held.c11),
+        fixed=None if fixed is scores else (fixed, held.c11, order),
     )
     xx, yy, xy = _sides(correlation, dim_x)
     x, y = scores32[:, :dim_x], scores32[:, dim_x:dim]

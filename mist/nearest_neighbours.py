@@ -47,7 +47,7 @@ def ksg_change(start: Tensor, end: Tensor, dim_x: int, order: Tensor) -> Tensor:
     start are left out. Every column is taken to keep its law, as scores do: a side of one has as many as before. Points
     with a radius of 0, as ties make, change nothing. Memory for some N pairs of each of these points.
     """
-    if end is start or (not end.requires_grad and torch.equal(start, end)):
+    if not end.requires_grad and torch.equal(start, end):  # nothing moved, and nothing is asked of it
         return end.new_zeros(len(end))
     anchors = order[:, :_MOST_ANCHORS]
     return torch.stack([_ksg_change(*sides, dim_x) for sides in zip(start, end, anchors, strict=True)])

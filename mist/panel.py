@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mist.calibration import interpolate
 from mist.discrete import joint_levels, miller_madow, plug_in, side_levels
 from mist.expansions import EXPANSION_CANDIDATES, expansion_candidates
 from mist.gaussian import factor_information, gaussian_bias, gaussian_information
 from mist.nearest_neighbours import ksg_change, ksg_mutual_information, ross_mutual_information
-from mist.scores import any_row, canonical_order, interpolate_table, rows_where, score_table, student_table, take
+from mist.scores import any_row, rows_where, score_table, student_table, take
 
 __all__ = ["CANDIDATES", "DF_GRID", "RIDGES", "Panel", "base_panel", "student_t_excess"]
 
@@ -131,7 +132,10 @@ def _df_posterior(ranks: Tensor, inverse: Tensor, scores: Tensor | None = None) 
     log_likelihoods = []
     for df in DF_GRID:
         table = student_table(num_points, df if math.isfinite(df) else 1e9, ranks.device)
-        values = take(table.float(), ranks) if scores is None else interpolate_table(normal, table, scores)
+        if scores is None:
+            values = take(table.float(), ranks)
+        else:
+            values = interpolate(normal, table.unsqueeze(0), scores.reshape(1, -1)).view_as(scores)
         radius = (inverse @ values).square().sum(-2).double()  # (B, N)
         marginal = table[::2]
         if math.isinf(df):
@@ -220,17 +224,17 @@ def base_panel(
     dim_x: int,
     *,
     tied: Tensor | None = None,
-    fixed: tuple[Tensor, Tensor] | None = None,
+    fixed: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Panel:
     """All candidates of one batch.
 
     scores (B, D, N) float64, ranks (B, D, N) double ranks, correlation (B, D, D) of the scores, kendall (B, D, D) the
     robust correlation, expanded (B, 2D, 2D) the covariances of scores and squares, X's first; tied (B, D) marks columns
     by their ties, without it the candidates for discrete and mixed pairs are masked. Where candidates are to be
-    differentiated, what is no such function of scores comes from `fixed`, scores and their correlation: KSG moves from
-    these as smooth counts do.
+    differentiated, what is no such function of scores comes from `fixed`, scores, their correlation and an order of the
+    points (B, N): KSG moves from these as smooth counts do.
     """
-    fixed_scores, fixed_correlation = fixed or (scores, correlation)
+    fixed_scores, fixed_correlation = fixed[:2] if fixed is not None else (scores, correlation)
     batch, dim, num_points = scores.shape
     dim_y = dim - dim_x
     eye = torch.eye(dim, dtype=correlation.dtype, device=scores.device)
@@ -257,7 +261,7 @@ def base_panel(
     if dim <= KSG_MAX_DIM:
         ksg = ksg_mutual_information(fixed_scores[:, :dim_x], fixed_scores[:, dim_x:])
         if fixed is not None:
-            ksg = ksg + ksg_change(fixed_scores, scores, dim_x, canonical_order(ranks))
+            ksg = ksg + ksg_change(fixed_scores, scores, dim_x, fixed[2])
     else:
         ksg = torch.full_like(radial, _EXCLUDED)
     sparse = _sparse_sums(correlation[:, :dim_x, dim_x:], kendall.double()[:, :dim_x, dim_x:], num_points)

@@ -16,7 +16,6 @@ __all__ = [
     "canonical_order",
     "double_ranks",
     "gaussian_scores",
-    "interpolate_table",
     "mix",
     "rows_where",
     "score_table",
@@ -112,16 +111,6 @@ def student_table(num_points: int, df: float, device: torch.device) -> Tensor:
 def take(table: Tensor, index: Tensor) -> Tensor:
     """table[index] for a (T,) table and an index of any shape; several times faster than indexing on a CPU."""
     return table.index_select(0, index.flatten()).view(index.shape)
-
-
-def interpolate_table(grid: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
-    """Piecewise linear values (T,) over an increasing grid (T,), straight on past the ends, for any shape.
-
-    Differentiable in what is wanted.
-    """
-    right = torch.searchsorted(grid, wanted.detach().contiguous()).clamp(1, len(grid) - 1)
-    weight = (wanted - take(grid, right - 1)) / take(grid.diff(), right - 1)
-    return take(values, right - 1) + weight * take(values.diff(), right - 1)
 
 
 def gaussian_scores(ranks: Tensor) -> Tensor:

@@ -204,7 +204,8 @@ def test_the_change_by_a_larger_correlation_is_that_of_gaussian_information(dim_
 
     found = ksg_change(joint(0.6), joint(0.65), dim_x, ORDER)
     assert float(found) == pytest.approx(0.5 * math.log((1 - 0.6**2) / (1 - 0.65**2)), rel=0.15)
-    assert float(ksg_change(joint(0.6), joint(0.6), dim_x, ORDER)) == 0
+    for same in (joint(0.6), joint(0.6).requires_grad_()):  # without a search, and by one
+        assert float(ksg_change(joint(0.6), same, dim_x, ORDER).detach()) == 0
 
 
 def test_the_change_is_0_where_a_side_is_scaled() -> None:

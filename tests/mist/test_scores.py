@@ -14,7 +14,6 @@ from mist.scores import (
     canonical_order,
     double_ranks,
     gaussian_scores,
-    interpolate_table,
     score_table,
     student_table,
     take,
@@ -89,17 +88,6 @@ def test_student_table(df: float, tolerance: float, num_points: int) -> None:
     levels = (np.arange(2 * num_points - 1) + 1) / (2 * num_points)
     np.testing.assert_allclose(table, stats.t.ppf(levels, df), rtol=tolerance, atol=1e-7)
     assert torch.equal(table, -table.flip(0))
-
-
-def test_interpolate_table() -> None:
-    grid, values = torch.tensor([-1.0, 0.0, 0.5, 2.0]), torch.tensor([3.0, 1.0, 2.0, 8.0])
-    wanted = torch.tensor([[-1.0, -0.3, 0.0], [0.2, 1.9, 2.0]], requires_grad=True)
-    found = interpolate_table(grid, values, wanted)
-    inside = np.interp(wanted.detach().numpy(), grid.numpy(), values.numpy())
-    assert torch.allclose(found, torch.from_numpy(inside).float(), atol=1e-6)
-    assert interpolate_table(grid, values, torch.tensor([-2.0, 4.0])).tolist() == [5.0, 16.0]  # straight on
-    found.sum().backward()
-    assert wanted.grad is not None and wanted.grad[1].tolist() == [2.0, 4.0, 4.0]
 
 
 def test_argsort_and_take() -> None:

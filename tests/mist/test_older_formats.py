@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from mist.calibration import Calibration, num_terms
 from mist.checkpoint import load_checkpoint, save_checkpoint
 from mist.network import MISTNetwork
 from mist.older_formats import widen
@@ -79,6 +80,26 @@ def test_older_pools_weigh_by_widths_and_not_by_their_squares(
     assert found.config.pool_power == power
     torch.testing.assert_close(found(x, y), expected[0])
     assert not torch.allclose(expected[0], expected[1], atol=1e-3)
+
+
+def test_a_calibration_of_before_there_were_tails_is_read_as_it_was(
+    tmp_path: Path, tiny_network: MISTNetwork, tiny_arguments: dict[str, Any]
+) -> None:
+    network = copy.deepcopy(tiny_network)
+    wide = (0.4, *([0.1] * (num_terms() - 1)))
+    warp = tuple((1.1 * torch.special.ndtri(network.levels.double())).tolist())
+    network.calibration = Calibration(
+        (0.0,) * num_terms(), wide, wide, ((-3.0, 2.0, 0.0, 0.0), (2.0, 9.0, 8.0, 4.0)), warp
+    )
+    x, y = torch.randn(2, 3, 60, 2, generator=torch.Generator().manual_seed(1)).unbind(0)
+    expected = network(x, y)
+    assert not torch.allclose(expected, tiny_network(x, y), atol=1e-3)
+    folder = save_checkpoint(tmp_path / "old", network, **tiny_arguments)
+    config = json.loads((folder / "config.json").read_text())
+    for tail in ("log_tail_low", "log_tail_high"):
+        assert config["calibration"].pop(tail) == []
+    (folder / "config.json").write_text(json.dumps({**config, "format_version": 6}))
+    torch.testing.assert_close(load_checkpoint(folder).network(x, y), expected)
 
 
 def with_power(network: MISTNetwork, power: int) -> MISTNetwork:
